@@ -1,0 +1,117 @@
+// What every operation of the writing side shares: the store, the options with their defaults filled in, and retries.
+
+import pRetry, { AbortError } from "p-retry";
+import type { Clock } from "./clock.js";
+import { systemClock } from "./clock.js";
+import type { Pepper } from "./context-hash.js";
+import { isRollcallError, RollcallError, throwIfAborted } from "./errors.js";
+import type { RollcallOptions } from "./rollcall.js";
+import { type SegmentStore, STORE_PORT_VERSION } from "./store.js";
+
+/** Options with every default filled in. */
+export interface EngineOptions {
+  readonly pepper: Pepper;
+  readonly expectedContexts: number | undefined;
+  readonly leaseTtlMs: number;
+  readonly leaseWaitMs: number;
+  readonly graceMs: number;
+  readonly minRemaining: number;
+  readonly memoryLimitBytes: number;
+  readonly tempDir: string | undefined;
+  readonly retries: number;
+  readonly minDelayMs: number;
+  readonly warn: (warning: Error) => void;
+  readonly clock: Clock;
+}
+
+/** The shared part of every operation. */
+export interface Engine {
+  readonly store: SegmentStore;
+  readonly options: EngineOptions;
+  readonly clock: Clock;
+  /**
+   * Repeats `call` after `store_unavailable`, with growing jittered pauses. `onRetry` learns that an earlier attempt may have
+   * taken effect.
+   */
+  retrying<T>(call: () => Promise<T>, options?: { signal?: AbortSignal | undefined; onRetry?: () => void }): Promise<T>;
+}
+
+/** Checks the options and the adapter's version. */
+export function createEngine(store: SegmentStore, options: RollcallOptions): Engine {
+  if (store.capabilities.portVersion !== STORE_PORT_VERSION) {
+    throw new RollcallError(
+      "invalid_request",
+      `the adapter speaks version ${String(store.capabilities.portVersion)} of the store port, core speaks ${STORE_PORT_VERSION}; install matching versions`,
+    );
+  }
+  const settings = fillDefaults(options);
+  return {
+    store,
+    options: settings,
+    clock: settings.clock,
+    async retrying(call, { signal, onRetry } = {}) {
+      let attempts = 0;
+      try {
+        return await pRetry(
+          () => {
+            throwIfAborted(signal);
+            if (attempts++ > 0) onRetry?.();
+            return call().catch((error: unknown) => {
+              // p-retry does not repeat an AbortError; what it wraps comes out again below.
+              throw isRollcallError(error, "store_unavailable") ? error : new AbortError(asError(error));
+            });
+          },
+          {
+            retries: settings.retries,
+            minTimeout: settings.minDelayMs,
+            randomize: true,
+            ...(signal === undefined ? {} : { signal }),
+          },
+        );
+      } catch (error) {
+        throwIfAborted(signal);
+        throw error;
+      }
+    },
+  };
+}
+
+function fillDefaults(options: RollcallOptions): EngineOptions {
+  const settings: EngineOptions = {
+    pepper: options.pepper,
+    expectedContexts: options.expectedContexts,
+    leaseTtlMs: options.leaseTtlMs ?? 15_000,
+    leaseWaitMs: options.leaseWaitMs ?? 60_000,
+    graceMs: options.graceMs ?? 300_000,
+    minRemaining: options.minRemaining ?? 0.5,
+    memoryLimitBytes: options.memoryLimitBytes ?? 268_435_456,
+    tempDir: options.tempDir,
+    retries: options.retry?.retries ?? 5,
+    minDelayMs: options.retry?.minDelayMs ?? 100,
+    warn: options.onWarning ?? ((warning) => process.emitWarning(warning)),
+    clock: options.clock ?? systemClock,
+  };
+  for (const name of ["leaseTtlMs", "leaseWaitMs", "graceMs", "memoryLimitBytes", "retries", "minDelayMs"] as const) {
+    if (!Number.isFinite(settings[name]) || settings[name] < 0) {
+      throw new RollcallError("invalid_request", `${name} must be a number of 0 or more`);
+    }
+  }
+  if (settings.leaseTtlMs < 1) throw new RollcallError("invalid_request", "leaseTtlMs must be 1 or more");
+  if (!(settings.minRemaining >= 0 && settings.minRemaining <= 1)) {
+    throw new RollcallError("invalid_request", "minRemaining must be a number from 0 to 1");
+  }
+  if (
+    settings.expectedContexts !== undefined &&
+    !(Number.isSafeInteger(settings.expectedContexts) && settings.expectedContexts > 0)
+  ) {
+    throw new RollcallError("invalid_request", "expectedContexts must be a positive integer");
+  }
+  if (settings.pepper !== undefined && settings.pepper.length === 0) {
+    throw new RollcallError("invalid_request", "pepper must not be empty; leave it out to use none");
+  }
+  return settings;
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,108 @@
+// Rewrites a member set with other shards: when its blocks have become too large, or when a repair needs a sound copy.
+
+import type { Engine } from "./engine.js";
+import { RollcallError, throwIfAborted } from "./errors.js";
+import { appendHistory } from "./history.js";
+import { withLease } from "./lease.js";
+import { createPartitioner, type Partitioner } from "./partitioner.js";
+import { buildReport } from "./report.js";
+import type { CallOptions } from "./rollcall.js";
+import { LIST_NAMES, type ListName, type MemberSet, type MemberSetId, type Segment } from "./segment.js";
+import { chooseShardBits } from "./set-size.js";
+import { ADD } from "./sorter.js";
+import { flipped, writeStagedSet } from "./staged-set.js";
+
+// Two bits: blocks four times larger than they should be.
+const BITS_BEHIND = 2;
+
+/** Rewrites the lists of `segment` whose blocks have become four times too large. What goes wrong is a warning: the segment is sound as it is. */
+export async function growIfNeeded(engine: Engine, segment: Segment): Promise<void> {
+  for (const list of LIST_NAMES) {
+    const { set, count } = segment[list];
+    if (set === undefined) continue;
+    try {
+      const shardBits = await chooseShardBits(engine, count.value);
+      if (shardBits >= set.shardBits + BITS_BEHIND) await rewriteSet(engine, segment, list, set);
+    } catch (error) {
+      const message = `segment ${segment.key} could not be rewritten with smaller blocks; the next merge tries again`;
+      engine.options.warn(new Error(message, { cause: error }));
+    }
+  }
+}
+
+/** Options of {@link rewriteSet}. */
+export interface RewriteOptions extends CallOptions {
+  /** Sets whose fence is known to be missing. */
+  readonly unfenced?: ReadonlySet<MemberSetId> | undefined;
+}
+
+/** Copies the members of the list into a fresh set and flips to it, unless the list has moved on from `set` meanwhile. */
+export async function rewriteSet(
+  engine: Engine,
+  { key }: Segment,
+  list: ListName,
+  set: MemberSet,
+  options: RewriteOptions = {},
+): Promise<void> {
+  const { clock } = engine;
+  const startedAt = clock.now();
+  const started = clock.monotonic();
+  await withLease(
+    engine,
+    {
+      segmentKey: key,
+      changes: [],
+      signal: options.signal,
+      unfenced: options.unfenced,
+      prepare: (current) => (current?.state === "live" && current[list].set?.id === set.id ? current : undefined),
+    },
+    async (lease) => {
+      const members = await scanSet(engine, set, { ...options, signal: lease.signal });
+      try {
+        const staged = await writeStagedSet(engine, lease, members.count, members.chunks());
+        const after = await lease.finish((current) => flipped(current, list, staged, clock.now()));
+        const unchanged = { value: staged.adds, exact: true };
+        const durationMs = clock.monotonic() - started;
+        const request = { segmentKey: key, contextKind: after.contextKind };
+        await appendHistory(
+          engine,
+          buildReport({
+            request,
+            mode: "grow",
+            lists: [list],
+            outcome: "applied",
+            unchanged,
+            after,
+            startedAt,
+            durationMs,
+          }),
+        );
+      } finally {
+        await members.dispose();
+      }
+    },
+  );
+}
+
+/** All members of a set in a partitioner, which the caller disposes of. */
+export async function scanSet(
+  { store, options }: Pick<Engine, "store" | "options">,
+  set: MemberSet,
+  call: CallOptions,
+): Promise<Partitioner> {
+  const partitioner = createPartitioner({ memoryLimitBytes: options.memoryLimitBytes, tempDir: options.tempDir });
+  try {
+    for await (const hashes of store.scanMembers(set)) {
+      if (hashes.length % 16 !== 0)
+        throw new RollcallError("corrupt_data", `member set ${set.id} holds a broken block; run verify`);
+      partitioner.appendHashes(hashes, ADD);
+      if (partitioner.overLimit) await partitioner.spill();
+      throwIfAborted(call.signal);
+      call.onProgress?.({ phase: "scan", done: partitioner.count });
+    }
+    return partitioner;
+  } catch (error) {
+    await partitioner.dispose();
+    throw error;
+  }
+}

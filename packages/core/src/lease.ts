@@ -1,0 +1,252 @@
+// The right to write one segment: taken with a token that only grows, renewed while work goes on, given back by the write
+// that finishes the work.
+
+import type { Engine } from "./engine.js";
+import { isRollcallError, RollcallError, throwIfAborted } from "./errors.js";
+import type { SegmentKey } from "./names.js";
+import { updateSegment } from "./registry.js";
+import { freshRevision, LIST_NAMES, type ListName, type MemberSetId, type Segment } from "./segment.js";
+import type { Fence } from "./store.js";
+
+// A writer looks for its own note at once after a lost reply, so a few are enough.
+const RECENT_SYNCS = 16;
+
+/** A lease that is held. */
+export interface HeldLease {
+  readonly fence: Fence;
+  /** The record as it was when the lease was taken, the lease in it. */
+  readonly segment: Segment;
+  /** Whether the count of each list was exact before the lease was taken. */
+  readonly wasExact: Readonly<Record<ListName, boolean>>;
+  /** Fires when the caller aborts or another writer takes over. */
+  readonly signal: AbortSignal;
+  /** Changes the record without ending the lease. @throws `stale_lease` if the lease is no longer held. */
+  update(change: (current: Segment) => Segment): Promise<Segment>;
+  /**
+   * Changes the record and gives the lease back, in one step. @throws `stale_lease`.
+   */
+  finish(change: (current: Segment) => Segment): Promise<Segment>;
+}
+
+/** What {@link withLease} needs to know. */
+export interface LeaseRequest {
+  readonly segmentKey: SegmentKey;
+  /** Lists whose members are going to change in place: their counts are inexact from now until the finish. */
+  readonly changes: readonly ListName[];
+  /**
+   * Looks at the record before the lease is taken, in the same compare-and-swap: throws what speaks against the work, and
+   * answers the record to work on, which may be a new one. `undefined` means that there is nothing to do.
+   */
+  readonly prepare: (current: Segment | undefined) => Segment | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Sets whose fence is known to be missing, for a repair: it is not raised. */
+  readonly unfenced?: ReadonlySet<MemberSetId> | undefined;
+}
+
+/** What came of taking a lease: the work's result, or nothing because `prepare` found nothing to do. */
+export type Leased<T> = { readonly result: T } | undefined;
+
+/**
+ * Takes the lease, does `work`, and sees to it that the lease does not outlive it. If the work fails the lease is left
+ * expired but not released, so that the next writer raises the fence before anything else.
+ * @throws `segment_busy` after `leaseWaitMs`; `aborted`; what `prepare` and `work` throw.
+ */
+export async function withLease<T>(
+  engine: Engine,
+  request: LeaseRequest,
+  work: (lease: HeldLease) => Promise<T>,
+): Promise<Leased<T>> {
+  const taken = await take(engine, request);
+  if (taken === undefined) return undefined;
+  const { segment, prepared } = taken;
+  const fence: Fence = {
+    segmentKey: segment.key,
+    generation: segment.generation,
+    holder: segment.lease.holder ?? "",
+    token: segment.lease.token,
+  };
+  const stop = new AbortController();
+  const lost = new AbortController();
+  const signal = AbortSignal.any([lost.signal, ...(request.signal === undefined ? [] : [request.signal])]);
+  const renewal = renew(engine, fence, stop.signal, lost);
+  let finished = false;
+  const lease: HeldLease = {
+    fence,
+    segment,
+    wasExact: {
+      included: prepared.included.count.exact,
+      excluded: prepared.excluded.count.exact,
+    },
+    signal,
+    update: (change) => updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence))),
+    async finish(change) {
+      const done = await updateSegment(engine, fence.segmentKey, (current) => {
+        if (current !== undefined && isNoted(current, fence)) return current;
+        const next = change(held(current, fence));
+        const note = { token: fence.token, holder: fence.holder };
+        return {
+          ...next,
+          lease: { token: fence.token, expiresAt: 0 },
+          recentSyncs: [...next.recentSyncs, note].slice(-RECENT_SYNCS),
+        };
+      });
+      finished = true;
+      return done;
+    },
+  };
+  try {
+    if (taken.tookOver) await raiseFences(engine, lease, request.unfenced);
+    return { result: await work(lease) };
+  } catch (error) {
+    if (lost.signal.aborted) throw staleLease(fence, error);
+    throwIfAborted(request.signal);
+    throw error;
+  } finally {
+    stop.abort();
+    await renewal;
+    if (!finished) await abandon(engine, fence);
+  }
+}
+
+interface Taken {
+  readonly segment: Segment;
+  /** The same as `prepare` answered it. */
+  readonly prepared: Segment;
+  /** Whether the lease before was never released. */
+  readonly tookOver: boolean;
+}
+
+async function take(engine: Engine, request: LeaseRequest): Promise<Taken | undefined> {
+  const { clock, options } = engine;
+  const holder = freshRevision();
+  const deadline = clock.monotonic() + options.leaseWaitMs;
+  for (let pause = 20; ; pause = Math.min(500, pause * 2)) {
+    throwIfAborted(request.signal);
+    let taken: Taken | undefined;
+    let busy = false;
+    await updateSegment(engine, request.segmentKey, (current) => {
+      if (current?.lease.holder === holder) return current;
+      busy = isActive(current, clock.now());
+      const prepared = busy ? undefined : request.prepare(current);
+      if (prepared === undefined) {
+        taken = undefined;
+        return current;
+      }
+      const segment = lend(prepared, { holder, expiresAt: clock.now() + options.leaseTtlMs, changes: request.changes });
+      taken = { segment, prepared, tookOver: current?.lease.holder !== undefined };
+      return segment;
+    });
+    if (!busy) return taken;
+    const left = deadline - clock.monotonic();
+    if (left <= 0) {
+      throw new RollcallError(
+        "segment_busy",
+        `segment ${request.segmentKey} is being written by another process and stayed so for ${options.leaseWaitMs} ms; retry later`,
+      );
+    }
+    await clock.sleep(Math.min(left, pause * (0.5 + Math.random())), request.signal);
+  }
+}
+
+/** Whether a writer holds the segment and its time is not up. */
+export function isActive(segment: Segment | undefined, now: number): boolean {
+  return segment?.lease.holder !== undefined && segment.lease.expiresAt > now;
+}
+
+// Staged sets of a writer that is gone become retired at time 0: no reader ever asked for them, a sweep may drop them at once.
+function lend(segment: Segment, lease: { holder: string; expiresAt: number; changes: readonly ListName[] }): Segment {
+  const next: Segment = {
+    ...segment,
+    lease: { token: segment.lease.token + 1, holder: lease.holder, expiresAt: lease.expiresAt },
+    staged: [],
+    retired: [...segment.retired, ...segment.staged.map((set) => ({ set, at: 0 }))],
+  };
+  for (const list of lease.changes) {
+    next[list] = { ...next[list], count: { ...next[list].count, exact: false } };
+  }
+  return next;
+}
+
+function held(current: Segment | undefined, fence: Fence): Segment {
+  if (
+    current !== undefined &&
+    current.generation === fence.generation &&
+    current.lease.token === fence.token &&
+    current.lease.holder === fence.holder
+  ) {
+    return current;
+  }
+  throw staleLease(fence);
+}
+
+function staleLease(fence: Fence, cause?: unknown): RollcallError {
+  return new RollcallError("stale_lease", `another writer took over segment ${fence.segmentKey}; run the sync again`, {
+    cause,
+  });
+}
+
+function isNoted(segment: Segment, fence: Fence): boolean {
+  return (
+    segment.generation === fence.generation &&
+    segment.recentSyncs.some((sync) => sync.token === fence.token && sync.holder === fence.holder)
+  );
+}
+
+async function raiseFences(
+  engine: Engine,
+  lease: HeldLease,
+  unfenced: ReadonlySet<MemberSetId> | undefined,
+): Promise<void> {
+  for (const list of LIST_NAMES) {
+    const { set } = lease.segment[list];
+    if (set === undefined || unfenced?.has(set.id)) continue;
+    try {
+      await engine.retrying(() => engine.store.raiseFence(set, lease.fence), { signal: lease.signal });
+    } catch (cause) {
+      if (!isRollcallError(cause, "stale_lease")) throw cause;
+      // Refused although the lease is held: then not a newer writer but a lost fence is the reason.
+      await lease.update((current) => current);
+      const message = `member set ${set.id} of segment ${lease.fence.segmentKey} has lost its fence; run verify with repair`;
+      throw new RollcallError("corrupt_data", message, { cause });
+    }
+  }
+}
+
+async function renew(engine: Engine, fence: Fence, stop: AbortSignal, lost: AbortController): Promise<void> {
+  const { clock, options } = engine;
+  while (!stop.aborted) {
+    try {
+      await clock.sleep(options.leaseTtlMs / 3, stop);
+    } catch {
+      return;
+    }
+    try {
+      await updateSegment(engine, fence.segmentKey, (current) => {
+        if (current !== undefined && (stop.aborted || isNoted(current, fence))) return current;
+        const segment = held(current, fence);
+        return { ...segment, lease: { ...segment.lease, expiresAt: clock.now() + options.leaseTtlMs } };
+      });
+    } catch (error) {
+      if (error instanceof RollcallError && error.code === "stale_lease") {
+        lost.abort(error);
+        return;
+      }
+      // The database may be back at the next turn; whether the lease survived is decided by the finish.
+      options.warn(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+}
+
+// Leaves the holder's name in place: a write of this lease may still be on its way, so the next writer must raise the fence.
+async function abandon(engine: Engine, fence: Fence): Promise<void> {
+  try {
+    await updateSegment(engine, fence.segmentKey, (current) => {
+      const mine = current?.lease.holder === fence.holder && current.lease.token === fence.token;
+      if (current === undefined || !mine || current.lease.expiresAt === 0) return current;
+      return { ...current, lease: { ...current.lease, expiresAt: 0 } };
+    });
+  } catch (error) {
+    // The lease then lasts until it expires, as after a crash.
+    engine.options.warn(error instanceof Error ? error : new Error(String(error)));
+  }
+}

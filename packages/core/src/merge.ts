@@ -1,0 +1,362 @@
+// merge: applies deltas. Small deltas that arrive for one segment while it is being written are committed as one group.
+
+import { hashCount } from "./context-hashes.js";
+import type { Engine } from "./engine.js";
+import { RollcallError, throwIfAborted } from "./errors.js";
+import { growIfNeeded } from "./growth.js";
+import { appendHistory } from "./history.js";
+import { type Intake, readDelta } from "./intake.js";
+import { type HeldLease, withLease } from "./lease.js";
+import type { Delta } from "./members.js";
+import { createPartitioner } from "./partitioner.js";
+import { buildReport, type SyncReport } from "./report.js";
+import type { MergeOptions } from "./rollcall.js";
+import { type Count, LIST_NAMES, type ListName, listNameSchema, type Segment } from "./segment.js";
+import { countMembers, type WriteResult, writeMembers } from "./set-writer.js";
+import { ADD, REMOVE } from "./sorter.js";
+import { allocateSet } from "./staged-set.js";
+import { admit, applied, parseSyncRequest, type SyncRequest } from "./sync-request.js";
+
+/** Changes that one group takes together; a larger delta is committed alone. */
+const MOST_GROUPED_CHANGES = 100_000;
+/** Merges that may wait for one segment. */
+const MOST_WAITING = 100_000;
+
+interface PendingMerge {
+  readonly request: SyncRequest;
+  readonly list: ListName;
+  readonly intake: Intake;
+  readonly options: MergeOptions;
+  readonly startedAt: number;
+  readonly started: number;
+  settle(outcome: { readonly report: SyncReport } | { readonly error: unknown }): void;
+}
+
+/** Commits merges, one group at a time for each segment. */
+export interface MergeQueue {
+  merge(segmentKey: string, delta: Delta, options: MergeOptions): Promise<SyncReport>;
+  /** Resolves when nothing is under way any more. */
+  drain(): Promise<void>;
+}
+
+/** Makes an empty queue. */
+export function createMergeQueue(engine: Engine): MergeQueue {
+  const waiting = new Map<string, PendingMerge[]>();
+  const working = new Map<string, Promise<void>>();
+
+  function enqueue(merge: PendingMerge): void {
+    const key = merge.request.segmentKey;
+    const queue = waiting.get(key) ?? [];
+    if (queue.length >= MOST_WAITING) {
+      throw new RollcallError(
+        "segment_busy",
+        `${MOST_WAITING} merges already wait for segment ${key}; send them in larger batches`,
+      );
+    }
+    queue.push(merge);
+    waiting.set(key, queue);
+    if (!working.has(key)) {
+      working.set(
+        key,
+        work(key).finally(() => working.delete(key)),
+      );
+    }
+  }
+
+  async function work(key: string): Promise<void> {
+    for (;;) {
+      const queue = waiting.get(key) ?? [];
+      waiting.delete(key);
+      const group = takeGroup(queue);
+      if (queue.length > 0) waiting.set(key, queue);
+      if (group.length === 0) return;
+      await commit(engine, group);
+    }
+  }
+
+  return {
+    async merge(segmentKey, delta, options) {
+      const { clock } = engine;
+      const startedAt = clock.now();
+      const started = clock.monotonic();
+      const request = parseSyncRequest(segmentKey, options);
+      const list = listNameSchema.safeParse(options.list ?? "included");
+      if (!list.success) throw new RollcallError("invalid_request", "option list must be 'included' or 'excluded'");
+      if (typeof delta !== "object" || delta === null) {
+        throw new RollcallError("invalid_request", "a delta must be { changes } or { add, remove }");
+      }
+      const { memoryLimitBytes } = engine.options;
+      const intake = await readDelta(engine, delta, {
+        ...options,
+        memberFormat: request.memberFormat,
+        memoryLimitBytes,
+      });
+      try {
+        const pending = { request, list: list.data, intake, options, startedAt, started };
+        if (options.dryRun === true) return await plan(engine, pending);
+        return await new Promise<SyncReport>((resolve, reject) => {
+          enqueue({
+            ...pending,
+            settle: (outcome) => ("report" in outcome ? resolve(outcome.report) : reject(outcome.error)),
+          });
+        });
+      } finally {
+        await intake.partitioner.dispose();
+      }
+    },
+    async drain() {
+      while (working.size > 0) await Promise.all(working.values());
+    },
+  };
+}
+
+function takeGroup(queue: PendingMerge[]): PendingMerge[] {
+  const group: PendingMerge[] = [];
+  let changes = 0;
+  while (
+    queue[0] !== undefined &&
+    (group.length === 0 || changes + queue[0].intake.partitioner.count <= MOST_GROUPED_CHANGES)
+  ) {
+    const merge = queue.shift();
+    if (merge === undefined) break;
+    changes += merge.intake.partitioner.count;
+    group.push(merge);
+  }
+  return group;
+}
+
+/** What the record says to each merge of a group. */
+interface Sorting {
+  readonly accepted: PendingMerge[];
+  readonly repeats: PendingMerge[];
+  readonly refused: Map<PendingMerge, unknown>;
+}
+
+async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<void> {
+  const group = asked.filter((merge) => !refuseAborted(merge));
+  const [first] = group;
+  if (first === undefined) return;
+  let sorting: Sorting = { accepted: [], repeats: [], refused: new Map() };
+  let seen: Segment | undefined;
+  try {
+    const leased = await withLease(
+      engine,
+      {
+        segmentKey: first.request.segmentKey,
+        changes: LIST_NAMES.filter((list) => group.some((merge) => merge.list === list)),
+        // A group is not ended by one of its callers.
+        signal: group.length === 1 ? first.options.signal : undefined,
+        prepare(current) {
+          const sorted = sortOut(current, group, engine.clock.now());
+          ({ sorting, segment: seen } = sorted);
+          return sorting.accepted.length > 0 ? sorted.base : undefined;
+        },
+      },
+      (lease) => writeGroup(engine, lease, sorting.accepted),
+    );
+    for (const [merge, error] of sorting.refused) merge.settle({ error });
+    const after = leased?.result.after ?? seen;
+    if (after === undefined) return;
+    for (const merge of sorting.repeats)
+      merge.settle({ report: reportOf(engine, merge, { outcome: "already_applied", after }) });
+    if (leased !== undefined) await settleAccepted(engine, sorting.accepted, leased.result);
+  } catch (error) {
+    for (const merge of group) merge.settle({ error: sorting.refused.get(merge) ?? error });
+  }
+}
+
+function refuseAborted(merge: PendingMerge): boolean {
+  try {
+    throwIfAborted(merge.options.signal);
+    return false;
+  } catch (error) {
+    merge.settle({ error });
+    return true;
+  }
+}
+
+// Each merge is checked against the record as the accepted ones before it leave it.
+function sortOut(
+  current: Segment | undefined,
+  group: readonly PendingMerge[],
+  now: number,
+): { sorting: Sorting; base: Segment | undefined; segment: Segment | undefined } {
+  const sorting: Sorting = { accepted: [], repeats: [], refused: new Map() };
+  let base: Segment | undefined;
+  let segment = current;
+  for (const merge of group) {
+    try {
+      const admission = admit(segment, merge.request, now);
+      if (admission.repeat) {
+        sorting.repeats.push(merge);
+      } else {
+        base ??= admission.segment;
+        sorting.accepted.push(merge);
+        segment = applied(admission.segment, merge.request, now);
+      }
+    } catch (error) {
+      sorting.refused.set(merge, error);
+    }
+  }
+  return { sorting, base, segment };
+}
+
+interface GroupResult {
+  readonly after: Segment;
+  readonly lists: ReadonlyMap<ListName, WriteResult & { readonly group: number }>;
+}
+
+async function writeGroup(engine: Engine, lease: HeldLease, merges: readonly PendingMerge[]): Promise<GroupResult> {
+  const lists = new Map<ListName, WriteResult & { readonly group: number }>();
+  for (const list of LIST_NAMES) {
+    const members = merges.filter((merge) => merge.list === list);
+    if (members.length > 0)
+      lists.set(list, { ...(await writeList(engine, lease, list, members)), group: members.length });
+  }
+  const after = await lease.finish((current) => {
+    const now = engine.clock.now();
+    const next = merges.reduce((segment, merge) => applied(segment, merge.request, now), current);
+    for (const [list, { added, removed, exact }] of lists) {
+      const before = lease.segment[list].count.value;
+      const count = { value: Math.max(0, before + added - removed), exact: lease.wasExact[list] && exact };
+      next[list] = { ...next[list], count };
+    }
+    // A list that no accepted merge changes was marked inexact for a merge that was refused.
+    for (const list of LIST_NAMES) {
+      if (!lists.has(list)) next[list] = { ...next[list], count: { ...next[list].count, exact: lease.wasExact[list] } };
+    }
+    return next;
+  });
+  return { after, lists };
+}
+
+async function writeList(
+  engine: Engine,
+  lease: HeldLease,
+  list: ListName,
+  merges: readonly PendingMerge[],
+): Promise<WriteResult> {
+  const combined = createPartitioner({
+    memoryLimitBytes: engine.options.memoryLimitBytes,
+    tempDir: engine.options.tempDir,
+  });
+  try {
+    const [only] = merges;
+    const changes = only !== undefined && merges.length === 1 ? only.intake.partitioner : combined;
+    if (changes === combined) {
+      for (const merge of merges) {
+        for await (const chunk of merge.intake.partitioner.chunks()) {
+          combined.appendHashes(chunk.adds, ADD);
+          combined.appendHashes(chunk.removes, REMOVE);
+        }
+      }
+    }
+    const total = changes.count;
+    let done = 0;
+    const set = lease.segment[list].set ?? (await createSet(engine, lease, list, total));
+    return await writeMembers(engine, lease, set, changes.chunks(), {
+      onWritten(members) {
+        done += members;
+        for (const merge of merges) merge.options.onProgress?.({ phase: "write", done, total });
+      },
+    });
+  } finally {
+    await combined.dispose();
+  }
+}
+
+// The set is in the record before its first block, so that no crash leaves members that nobody knows of.
+async function createSet(engine: Engine, lease: HeldLease, list: ListName, members: number) {
+  const set = await allocateSet(engine, lease, members);
+  await lease.update((current) =>
+    current[list].set?.id === set.id ? current : { ...current, [list]: { ...current[list], set } },
+  );
+  return set;
+}
+
+async function settleAccepted(
+  engine: Engine,
+  merges: readonly PendingMerge[],
+  { after, lists }: GroupResult,
+): Promise<void> {
+  const reports = merges.map((merge) => {
+    const result = lists.get(merge.list);
+    return { merge, report: reportOf(engine, merge, { outcome: "applied", after, result }) };
+  });
+  for (const list of LIST_NAMES) {
+    const ofList = reports.filter(({ merge }) => merge.list === list).map(({ report }) => report);
+    const joined = joinReports(ofList);
+    if (joined !== undefined) await appendHistory(engine, joined);
+  }
+  for (const { merge, report } of reports) merge.settle({ report });
+  await growIfNeeded(engine, after);
+}
+
+// A group is one entry of the history: it was one write.
+function joinReports(reports: readonly SyncReport[]): SyncReport | undefined {
+  const [first] = reports;
+  if (first === undefined || reports.length === 1) return first;
+  const { syncId: _ofOne, source: _ofOneToo, ...common } = first;
+  return {
+    ...common,
+    received: reports.reduce((sum, report) => sum + report.received, 0),
+    rejected: { count: reports.reduce((sum, report) => sum + report.rejected.count, 0), listed: [] },
+    startedAt: Math.min(...reports.map((report) => report.startedAt)),
+    durationMs: Math.max(...reports.map((report) => report.durationMs)),
+  };
+}
+
+interface ReportedResult {
+  readonly outcome: SyncReport["outcome"];
+  readonly after: Pick<Segment, "included" | "excluded">;
+  readonly result?: (WriteResult & { readonly group: number }) | undefined;
+}
+
+function reportOf({ clock }: Engine, merge: PendingMerge, { outcome, after, result }: ReportedResult): SyncReport {
+  const { request, list, intake, startedAt, started } = merge;
+  const count = (value: number): Count => ({ value, exact: result?.exact ?? true });
+  return buildReport({
+    request,
+    mode: "merge",
+    lists: [list],
+    outcome,
+    received: intake.received,
+    rejected: intake.rejected,
+    after,
+    ...(result === undefined
+      ? {}
+      : {
+          duplicates: result.duplicates,
+          added: count(result.added),
+          removed: count(result.removed),
+          unchanged: count(Math.max(0, result.adds + result.removes - result.added - result.removed)),
+          group: result.group,
+        }),
+    startedAt,
+    durationMs: clock.monotonic() - started,
+  });
+}
+
+type Planned = Omit<PendingMerge, "settle">;
+
+// A dry run reads without the lease, so what it says holds only as long as nobody else writes.
+async function plan(engine: Engine, merge: Planned): Promise<SyncReport> {
+  const { store, clock, retrying } = engine;
+  const { request, list, intake, options } = merge;
+  const { segment, repeat } = admit(await retrying(() => store.getSegment(request.segmentKey)), request, clock.now());
+  const pending = { ...merge, settle: () => undefined };
+  if (repeat) return reportOf(engine, pending, { outcome: "already_applied", after: segment });
+  const { set, count } = segment[list];
+  const result = { adds: 0, removes: 0, duplicates: 0, added: 0, removed: 0, exact: true, shared: 0, group: 1 };
+  for await (const chunk of intake.partitioner.chunks()) {
+    const [adds, removes] = [hashCount(chunk.adds), hashCount(chunk.removes)];
+    result.adds += adds;
+    result.removes += removes;
+    result.duplicates += chunk.records - adds - removes;
+    result.added += adds - (set === undefined ? 0 : await countMembers(engine, [chunk.adds], set, options.signal));
+    result.removed += set === undefined ? 0 : await countMembers(engine, [chunk.removes], set, options.signal);
+  }
+  const after = { included: segment.included, excluded: segment.excluded };
+  after[list] = { count: { value: Math.max(0, count.value + result.added - result.removed), exact: count.exact } };
+  return reportOf(engine, pending, { outcome: "planned", after, result });
+}

@@ -1,0 +1,81 @@
+// Read, change, write: every change of a record is a compare-and-swap on its revision, repeated until it holds.
+
+import type { Engine } from "./engine.js";
+import { isRollcallError, RollcallError } from "./errors.js";
+import type { SegmentKey } from "./names.js";
+import { type Environment, freshRevision, type Segment } from "./segment.js";
+
+const MOST_CONFLICTS = 200;
+
+/**
+ * Applies `change` to the newest record and writes the result; after a conflict or a lost reply again, to the record as it
+ * then is. So `change` must see from the record whether its work is done already, and answer it unchanged (the same object): nothing is written then.
+ * What `change` throws ends the update.
+ */
+export async function updateSegment<Next extends Segment | undefined>(
+  engine: Engine,
+  key: SegmentKey,
+  change: (current: Segment | undefined) => Next,
+): Promise<Next> {
+  const { store, clock } = engine;
+  return swap(engine, {
+    read: () => store.getSegment(key),
+    change,
+    stamp: (next) =>
+      next === undefined ? next : ({ ...next, revision: freshRevision(), updatedAt: clock.now() } as Next),
+    write: async (next, current) => {
+      if (next !== undefined) await store.putSegment(next, current?.revision);
+    },
+    name: `segment ${key}`,
+  });
+}
+
+/** As {@link updateSegment}, for the environment record. */
+export async function updateEnvironment(
+  engine: Engine,
+  change: (current: Environment) => Environment,
+): Promise<Environment> {
+  const { store } = engine;
+  return swap(engine, {
+    read: () => store.getEnvironment(),
+    change,
+    stamp: (next) => ({ ...next, revision: freshRevision() }),
+    write: (next, current) => store.putEnvironment(next, current.revision),
+    name: `environment ${store.environment}`,
+  });
+}
+
+interface Swap<Current, Next> {
+  readonly read: () => Promise<Current>;
+  readonly change: (current: Current) => Next;
+  readonly stamp: (next: Next) => Next;
+  readonly write: (next: Next, current: Current) => Promise<void>;
+  readonly name: string;
+}
+
+async function swap<Current extends { revision: string } | undefined, Next extends { revision: string } | undefined>(
+  { clock, retrying }: Engine,
+  { read, change, stamp, write, name }: Swap<Current, Next>,
+): Promise<Next> {
+  for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts++) {
+    let attempted: Next | undefined;
+    const outcome = await retrying(async () => {
+      const current = await read();
+      // The reply to an earlier attempt was lost: its own revision tells that it was applied.
+      if (attempted !== undefined && current?.revision === attempted.revision) return { written: attempted };
+      const next = change(current);
+      if ((next as unknown) === current) return { written: next };
+      attempted = stamp(next);
+      try {
+        await write(attempted, current);
+      } catch (error) {
+        if (isRollcallError(error, "revision_conflict")) return undefined;
+        throw error;
+      }
+      return { written: attempted };
+    });
+    if (outcome !== undefined) return outcome.written;
+    await clock.sleep(Math.random() * Math.min(100, 2 ** conflicts));
+  }
+  throw new RollcallError("revision_conflict", `${name} changes too often to be written; retry later`);
+}

@@ -1,0 +1,198 @@
+// Writes sorted changes into one member set: cut into blocks by shard, gathered into windows, a bounded number at once.
+
+import { CONTEXT_HASH_BYTES, type ContextHashes, concatHashes, hashCount, shardOf } from "./context-hashes.js";
+import type { Engine } from "./engine.js";
+import { throwIfAborted } from "./errors.js";
+import type { HeldLease } from "./lease.js";
+import type { MemberSet } from "./segment.js";
+import type { SortedChanges } from "./sorter.js";
+import type { Block } from "./store.js";
+
+/** What came of writing one set. */
+export interface WriteResult {
+  /** Distinct members that were to be there, and not to be there. */
+  readonly adds: number;
+  readonly removes: number;
+  /** Records that named a member again. */
+  readonly duplicates: number;
+  /** Members really added and removed, as the store counted. */
+  readonly added: number;
+  readonly removed: number;
+  /** Whether every write had one unambiguous reply, so that `added` and `removed` are exact. */
+  readonly exact: boolean;
+  /** Of `adds`, those that are members of `compareWith`. */
+  readonly shared: number;
+}
+
+/** Options of {@link writeMembers}. */
+export interface WriteOptions {
+  /** Another set, whose members among `adds` are counted. */
+  readonly compareWith?: MemberSet | undefined;
+  readonly onWritten?: ((members: number) => void) | undefined;
+}
+
+/** Writes `chunks`, ascending in hash, into `set`. @throws what the store throws, after all writes under way have ended. */
+export async function writeMembers(
+  engine: Engine,
+  lease: HeldLease,
+  set: MemberSet,
+  chunks: AsyncIterable<SortedChanges>,
+  options: WriteOptions = {},
+): Promise<WriteResult> {
+  const { store, retrying } = engine;
+  const { signal } = lease;
+  const total = { adds: 0, removes: 0, duplicates: 0, added: 0, removed: 0, exact: true, shared: 0 };
+  const counted = countDuplicates(chunks, total);
+
+  async function write(window: Window): Promise<void> {
+    const onRetry = () => {
+      total.exact = false;
+    };
+    const { compareWith } = options;
+    const [changes, shared] = await Promise.all([
+      retrying(() => store.writeBlocks(set, window.blocks, lease.fence), { signal, onRetry }),
+      compareWith === undefined
+        ? 0
+        : countMembers(
+            engine,
+            window.blocks.map((block) => block.adds),
+            compareWith,
+            signal,
+          ),
+    ]);
+    total.added += changes.added;
+    total.removed += changes.removed;
+    total.shared += shared;
+    options.onWritten?.(window.members);
+  }
+
+  const underWay = new Set<Promise<void>>();
+  let failure: { readonly error: unknown } | undefined;
+  try {
+    for await (const window of windows(counted, set.shardBits, store.capabilities.window)) {
+      if (failure !== undefined || signal.aborted) break;
+      const writing = write(window)
+        .catch((error: unknown) => {
+          failure ??= { error };
+        })
+        .finally(() => underWay.delete(writing));
+      underWay.add(writing);
+      if (underWay.size >= store.capabilities.window.concurrency) await Promise.race(underWay);
+    }
+  } finally {
+    await Promise.all(underWay);
+  }
+  if (failure !== undefined) throw failure.error;
+  throwIfAborted(signal);
+  return total;
+}
+
+/** How many of `runs` are members of `set`. */
+export async function countMembers(
+  { store, retrying }: Engine,
+  runs: readonly ContextHashes[],
+  set: MemberSet,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const hashes = concatHashes(runs);
+  const step = store.capabilities.maxLookup * CONTEXT_HASH_BYTES;
+  let found = 0;
+  for (let from = 0; from < hashes.length; from += step) {
+    const answers = await retrying(() => store.findMemberSets(hashes.subarray(from, from + step), [set]), { signal });
+    for (const sets of answers) found += sets.length;
+  }
+  return found;
+}
+
+async function* countDuplicates(
+  chunks: AsyncIterable<SortedChanges>,
+  total: { adds: number; removes: number; duplicates: number },
+): AsyncGenerator<SortedChanges> {
+  for await (const chunk of chunks) {
+    const adds = hashCount(chunk.adds);
+    const removes = hashCount(chunk.removes);
+    total.adds += adds;
+    total.removes += removes;
+    total.duplicates += chunk.records - adds - removes;
+    yield chunk;
+  }
+}
+
+interface Window {
+  readonly blocks: readonly Block[];
+  readonly members: number;
+}
+
+// A window exceeds the limit of members only where a single block does.
+async function* windows(
+  chunks: AsyncIterable<SortedChanges>,
+  shardBits: number,
+  limit: { readonly maxMembers: number; readonly maxBlocks: number },
+): AsyncGenerator<Window> {
+  let blocks: Block[] = [];
+  let members = 0;
+  for await (const block of wholeBlocks(chunks, shardBits)) {
+    const size = hashCount(block.adds) + hashCount(block.removes);
+    if (blocks.length > 0 && (members + size > limit.maxMembers || blocks.length >= limit.maxBlocks)) {
+      yield { blocks, members };
+      blocks = [];
+      members = 0;
+    }
+    blocks.push(block);
+    members += size;
+  }
+  if (blocks.length > 0) yield { blocks, members };
+}
+
+// With few shards one may span several chunks: its pieces are held back until the next shard begins.
+async function* wholeBlocks(chunks: AsyncIterable<SortedChanges>, shardBits: number): AsyncGenerator<Block> {
+  let pieces: Block[] = [];
+  for await (const chunk of chunks) {
+    for (const piece of blocksOf(chunk, shardBits)) {
+      if (pieces.length > 0 && pieces[0]?.shard !== piece.shard) {
+        yield joinPieces(pieces);
+        pieces = [];
+      }
+      pieces.push(piece);
+    }
+  }
+  if (pieces.length > 0) yield joinPieces(pieces);
+}
+
+function joinPieces(pieces: readonly Block[]): Block {
+  const [first] = pieces;
+  if (first !== undefined && pieces.length === 1) return first;
+  return {
+    shard: first?.shard ?? 0,
+    adds: concatHashes(pieces.map((piece) => piece.adds)),
+    removes: concatHashes(pieces.map((piece) => piece.removes)),
+  };
+}
+
+function* blocksOf({ adds, removes }: SortedChanges, shardBits: number): Generator<Block> {
+  const addCount = hashCount(adds);
+  const removeCount = hashCount(removes);
+  let add = 0;
+  let remove = 0;
+  while (add < addCount || remove < removeCount) {
+    const shard = Math.min(
+      add < addCount ? shardOf(adds, add, shardBits) : Number.POSITIVE_INFINITY,
+      remove < removeCount ? shardOf(removes, remove, shardBits) : Number.POSITIVE_INFINITY,
+    );
+    const addEnd = endOfShard(adds, add, addCount, shard, shardBits);
+    const removeEnd = endOfShard(removes, remove, removeCount, shard, shardBits);
+    yield {
+      shard,
+      adds: adds.subarray(add * CONTEXT_HASH_BYTES, addEnd * CONTEXT_HASH_BYTES),
+      removes: removes.subarray(remove * CONTEXT_HASH_BYTES, removeEnd * CONTEXT_HASH_BYTES),
+    };
+    add = addEnd;
+    remove = removeEnd;
+  }
+}
+
+function endOfShard(hashes: ContextHashes, start: number, count: number, shard: number, shardBits: number): number {
+  let end = start;
+  while (end < count && shardOf(hashes, end, shardBits) === shard) end++;
+  return end;
+}

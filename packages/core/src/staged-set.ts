@@ -1,0 +1,52 @@
+// A fresh member set, written beside the present one: what `replace`, growth, repair and copy have in common.
+
+import type { Engine } from "./engine.js";
+import type { HeldLease } from "./lease.js";
+import type { ListName, MemberSet, Segment } from "./segment.js";
+import { chooseShardBits } from "./set-size.js";
+import { type WriteOptions, type WriteResult, writeMembers } from "./set-writer.js";
+import type { SortedChanges } from "./sorter.js";
+
+/** A list written anew but not yet current. */
+export interface StagedSet extends WriteResult {
+  /** Absent where the list became empty: an empty list has no set. */
+  readonly set: MemberSet | undefined;
+}
+
+/**
+ * Allocates a set, records it as staged before its first block, and writes every block once. `members` is an upper bound
+ * on what `chunks` holds.
+ */
+export async function writeStagedSet(
+  engine: Engine,
+  lease: HeldLease,
+  members: number,
+  chunks: AsyncIterable<SortedChanges>,
+  options: WriteOptions = {},
+): Promise<StagedSet> {
+  const nothing = { adds: 0, removes: 0, duplicates: 0, added: 0, removed: 0, exact: true, shared: 0 };
+  if (members === 0) return { set: undefined, ...nothing };
+  const set = await allocateSet(engine, lease, members);
+  await lease.update((current) => {
+    if (current.staged.some((staged) => staged.id === set.id)) return current;
+    return { ...current, staged: [...current.staged, set] };
+  });
+  return { set, ...(await writeMembers(engine, lease, set, chunks, options)) };
+}
+
+/** Reserves a member set for about `members` members, with this lease's fence. */
+export async function allocateSet(engine: Engine, lease: HeldLease, members: number): Promise<MemberSet> {
+  const shardBits = await chooseShardBits(engine, members);
+  return engine.retrying(() => engine.store.allocateMemberSet(shardBits, lease.fence), { signal: lease.signal });
+}
+
+/** The record in which the staged set has become the list, exact in count, and the set before it is retired. */
+export function flipped(segment: Segment, list: ListName, staged: StagedSet, now: number): Segment {
+  const old = segment[list].set;
+  return {
+    ...segment,
+    [list]: { ...(staged.set === undefined ? {} : { set: staged.set }), count: { value: staged.adds, exact: true } },
+    staged: segment.staged.filter((set) => set.id !== staged.set?.id),
+    retired: old === undefined ? segment.retired : [...segment.retired, { set: old, at: now }],
+  };
+}

@@ -1,0 +1,175 @@
+// The store port: what an adapter does for core. The comments are law in both directions: what core guarantees to the
+// adapter, and what the adapter must do.
+
+import type { ContextHashes } from "./context-hashes.js";
+import type { EnvironmentName, SegmentKey } from "./names.js";
+import type { SyncReport } from "./report.js";
+import type { Environment, MemberSet, MemberSetId, Revision, Segment } from "./segment.js";
+
+/**
+ * The version of this interface. Policy: within one version an adapter written today keeps working; an addition is
+ * optional or declared by a capability; anything else raises the number, and core refuses an adapter of another one.
+ */
+export const STORE_PORT_VERSION = 1;
+
+/** What an adapter can and cannot do. The conformance suite decides by these, never by an adapter's name. */
+export interface StoreCapabilities {
+  readonly portVersion: typeof STORE_PORT_VERSION;
+  /**
+   * What one raised fence guards. `set`: from the moment {@link SegmentStore.raiseFence} resolves, no older writer can
+   * change any block of the set. `block`: only blocks that the newer writer has touched are guarded.
+   */
+  readonly fencing: "set" | "block";
+  /** Whether the data outlives every handle. `false` only for stores in memory. */
+  readonly durable: boolean;
+  /** The most that core puts in one {@link SegmentStore.writeBlocks} call, and how many such calls run at once. */
+  readonly window: { readonly maxMembers: number; readonly maxBlocks: number; readonly concurrency: number };
+  /** The most hashes that core passes to one {@link SegmentStore.findMemberSets} call. */
+  readonly maxLookup: number;
+}
+
+/**
+ * Who writes: carried by every write of members. Fences of one member set are ordered by `token`; two fences of one token
+ * are the same only if `holder` is too.
+ */
+export interface Fence {
+  readonly segmentKey: SegmentKey;
+  readonly generation: number;
+  readonly holder: string;
+  readonly token: number;
+}
+
+/** The changes of one member set in one shard. `adds` and `removes` are sorted, unique and disjoint, not both empty. */
+export interface Block {
+  readonly shard: number;
+  readonly adds: ContextHashes;
+  readonly removes: ContextHashes;
+}
+
+/** How many members a write really added (were absent) and removed (were present). */
+export interface MemberChanges {
+  readonly added: number;
+  readonly removed: number;
+}
+
+/** What decides on the size of blocks. */
+export interface SetSizes {
+  /** Members that the set is going to have. */
+  readonly members: number;
+  /** Distinct contexts of the environment, as far as core knows: at least the largest set, `expectedContexts` if given. */
+  readonly contexts: number;
+}
+
+/** A member set that the store knows of. */
+export interface StoredMemberSet extends MemberSet {
+  /** Its fence; absent when a drop has removed it but was interrupted before the last member. */
+  readonly fence?: Fence;
+}
+
+/** Changes whenever any segment record changes; opaque. */
+export type Epoch = string;
+
+/**
+ * A handle on one environment in one database.
+ *
+ * Every method may throw a `RollcallError`; native errors are mapped at the adapter's edge. A method that throws
+ * `store_unavailable` may or may not have taken effect; any other error means that it had none. No method retries on its
+ * own, and no client below it may: retries are core's. Calls may overlap. Nothing resolves before it is as durable
+ * as the adapter's page says.
+ */
+export interface SegmentStore {
+  readonly environment: EnvironmentName;
+  readonly capabilities: StoreCapabilities;
+
+  /**
+   * Connects, creates what is missing, checks the layout version. Idempotent. After it, {@link getEnvironment} answers.
+   * @throws `layout_mismatch` on a newer layout or foreign data; `access_denied`, `store_read_only`, `store_unavailable`.
+   */
+  open(): Promise<void>;
+  /** Closes what this adapter itself opened, not a client that the user passed in. Idempotent. Later calls throw `closed`. */
+  close(): Promise<void>;
+
+  /** The environment record. */
+  getEnvironment(): Promise<Environment>;
+  /**
+   * Writes `next` if the stored revision is `expectedRevision`.
+   * @throws `revision_conflict` otherwise.
+   */
+  putEnvironment(next: Environment, expectedRevision: Revision): Promise<void>;
+
+  /** The segment record as of the newest acknowledged write; a deleted segment stays as a tombstone. */
+  getSegment(key: SegmentKey): Promise<Segment | undefined>;
+  /** All segment records, tombstones too, in any order; each one as of the newest write acknowledged before the call. */
+  listSegments(): Promise<Segment[]>;
+  /**
+   * Writes `next` if the stored revision is `expectedRevision`, or if there is no record and `expectedRevision` is
+   * `undefined`; moves the epoch in the same atomic step. Core gives `next.revision` a fresh unguessable value.
+   * @throws `revision_conflict` otherwise.
+   */
+  putSegment(next: Segment, expectedRevision: Revision | undefined): Promise<void>;
+  /** The current epoch, never older than the newest acknowledged {@link putSegment}; one tiny read. */
+  getEpoch(): Promise<Epoch>;
+
+  /** Adds one report to the segment's history and forgets the oldest beyond 100. */
+  appendHistory(key: SegmentKey, report: SyncReport): Promise<void>;
+  /** The reports of the segment, newest first, 100 at most. */
+  getHistory(key: SegmentKey): Promise<SyncReport[]>;
+
+  /**
+   * Reserves a number that this environment has never used, and creates its fence for `fence`, in this order. Where the fence
+   * of a fresh number exists already (a fail-over lost the reservation), takes another number.
+   */
+  allocateMemberSet(shardBits: number, fence: Fence): Promise<MemberSet>;
+  /**
+   * How many leading bits cut a set of these sizes into blocks of the size that suits the layout, 0 to 24. A pure
+   * function, monotonic in both sizes. Core rewrites a set when the answer has grown by two.
+   */
+  chooseShardBits(sizes: SetSizes): number;
+  /**
+   * From now on only this writer or a newer one may write the set (see `fencing`). Idempotent.
+   * @throws `stale_lease` if the set has no fence (it was dropped), if the fence names another segment or generation, or if it
+   * holds a higher token or the same token of another holder.
+   */
+  raiseFence(set: MemberSet, fence: Fence): Promise<void>;
+  /**
+   * Applies the changes. Core guarantees that no shard occurs twice in `blocks`, that all hashes belong to their shard,
+   * and that the window's limits hold. Each member's change is atomic. The fence is checked as by {@link raiseFence}, and raised,
+   * in the same atomic step as each block is written, also where a block turns out to need no change. Repeating a call ends in the same members.
+   * @throws `stale_lease` as {@link raiseFence}; blocks written before the refusal may stay.
+   */
+  writeBlocks(set: MemberSet, blocks: readonly Block[], fence: Fence): Promise<MemberChanges>;
+  /**
+   * For each of `hashes` (in any order, repeats allowed) the ids out of `among` that it is a member of, in any order. Sees every write acknowledged
+   * before the call. Sets not in `among` do not show and cost little. One round trip.
+   */
+  findMemberSets(hashes: ContextHashes, among: readonly MemberSet[]): Promise<MemberSetId[][]>;
+  /**
+   * All members, each exactly once, in chunks of any size, in any order; holds no transaction open between chunks. Members
+   * that change during the scan may be seen or not.
+   */
+  scanMembers(set: MemberSet): AsyncIterable<ContextHashes>;
+  /**
+   * Removes the fences first, then every member. Core guarantees that no segment points at these sets and that no reader
+   * asks for them any more. Idempotent; sets that are unknown are not an error. After an interruption the same call completes it.
+   */
+  dropMemberSets(sets: readonly MemberSet[]): Promise<void>;
+  /**
+   * Every member set from its allocation until its drop is complete, whether a segment points at it or not. Cheap: it costs
+   * by the number of sets and not of members, so the adapter keeps one small record for each set.
+   */
+  listMemberSets(): Promise<StoredMemberSet[]>;
+}
+
+/** What an adapter package exports as `storeFactory`, so that {@link openStore} finds it by URL scheme. */
+export interface StoreFactory {
+  /** The URL schemes, without colon and without what follows a `+`: `redis`, `rediss`. */
+  readonly schemes: readonly string[];
+  /** Makes a store, not yet opened. Throws `invalid_request` on a URL it cannot read; the message holds no password. */
+  createStore(url: string, options: StoreOptions): SegmentStore;
+}
+
+/** Options that every adapter takes. */
+export interface StoreOptions {
+  /** The environment to bind to. Default `default`. */
+  readonly environment?: string;
+}

@@ -1,0 +1,93 @@
+// Drops member sets that nobody needs any more: retired ones past their grace period, staged ones whose writer is gone,
+// and those that were allocated by a writer that died before it could record them.
+
+import type { Engine } from "./engine.js";
+import { throwIfAborted } from "./errors.js";
+import { isActive } from "./lease.js";
+import { updateSegment } from "./registry.js";
+import type { CallOptions, SweepReport } from "./rollcall.js";
+import { freshRevision, LIST_NAMES, type MemberSet, type MemberSetId, type Segment } from "./segment.js";
+import type { StoredMemberSet } from "./store.js";
+
+/** See `Rollcall.sweep`. */
+export async function sweep(engine: Engine, options: CallOptions): Promise<SweepReport> {
+  const { store, clock, retrying } = engine;
+  const { signal, onProgress } = options;
+  // In this order: a set that is allocated later is not listed, and the segment of one allocated before shows its writer.
+  const known = await retrying(() => store.listMemberSets(), { signal });
+  const segments: Segment[] = [];
+  for (const segment of await retrying(() => store.listSegments(), { signal })) {
+    segments.push(segment.staged.length > 0 ? await retireAbandoned(engine, segment) : segment);
+  }
+  const now = clock.now();
+  const isDue = ({ at }: { at: number }) => at + engine.options.graceMs <= now || at === 0;
+  const inUse = new Set(segments.flatMap((segment) => pointedAt(segment).map((set) => set.id)));
+  const retired = segments.flatMap((segment) => segment.retired.filter((entry) => !inUse.has(entry.set.id)));
+  const due = uniqueSets([...retired.filter(isDue).map(({ set }) => set), ...findOrphans(known, segments, now)]);
+  let dropped = 0;
+  if (due.length > 0) {
+    throwIfAborted(signal);
+    onProgress?.({ phase: "drop", done: 0, total: due.length });
+    await retrying(() => store.dropMemberSets(due), { signal });
+    const ids = new Set(due.map((set) => set.id));
+    for (const segment of segments) await removeRetired(engine, segment, ids);
+    dropped = due.length;
+    onProgress?.({ phase: "drop", done: dropped, total: dropped });
+  }
+  const waiting =
+    retired.filter((entry) => !isDue(entry)).length + segments.reduce((sum, { staged }) => sum + staged.length, 0);
+  return { droppedSets: dropped, waitingSets: waiting };
+}
+
+/** Sets that no segment points at in any way, and whose allocator is not at work any more. */
+export function findOrphans(
+  known: readonly StoredMemberSet[],
+  segments: readonly Segment[],
+  now: number,
+): StoredMemberSet[] {
+  const byKey = new Map<string, Segment>(segments.map((segment) => [segment.key, segment]));
+  const owned = new Set(
+    segments.flatMap((segment) =>
+      [...pointedAt(segment), ...segment.retired.map(({ set }) => set)].map(({ id }) => id),
+    ),
+  );
+  return known.filter(({ id, fence }) => {
+    if (owned.has(id)) return false;
+    const segment = fence === undefined ? undefined : byKey.get(fence.segmentKey);
+    return !(isActive(segment, now) && segment?.lease.holder === fence?.holder);
+  });
+}
+
+/** The sets that a segment's lists and its snapshot under way use. */
+export function pointedAt(segment: Segment): MemberSet[] {
+  return [...LIST_NAMES.map((list) => segment[list].set).filter((set) => set !== undefined), ...segment.staged];
+}
+
+// Takes the lease over, so that the writer cannot flip any more, and leaves it expired but not released: another write of
+// that writer may be on its way, and the next one must raise the fence.
+async function retireAbandoned(engine: Engine, segment: Segment): Promise<Segment> {
+  const holder = freshRevision();
+  return (
+    (await updateSegment(engine, segment.key, (current) => {
+      if (current === undefined || current.staged.length === 0 || isActive(current, engine.clock.now())) return current;
+      return {
+        ...current,
+        lease: { token: current.lease.token + 1, holder, expiresAt: 0 },
+        staged: [],
+        retired: [...current.retired, ...current.staged.map((set) => ({ set, at: 0 }))],
+      };
+    })) ?? segment
+  );
+}
+
+async function removeRetired(engine: Engine, segment: Segment, dropped: ReadonlySet<MemberSetId>): Promise<void> {
+  if (!segment.retired.some(({ set }) => dropped.has(set.id))) return;
+  await updateSegment(engine, segment.key, (current) => {
+    if (current === undefined || !current.retired.some(({ set }) => dropped.has(set.id))) return current;
+    return { ...current, retired: current.retired.filter(({ set }) => !dropped.has(set.id)) };
+  });
+}
+
+function uniqueSets(sets: readonly MemberSet[]): MemberSet[] {
+  return [...new Map(sets.map(({ id, shardBits }) => [id, { id, shardBits }])).values()];
+}
