@@ -34,22 +34,32 @@ export interface Membership {
   readonly status: AnswerStatus;
 }
 
-type Answers = { readonly [S in AnswerStatus]: { readonly [D in Decision]: Promise<MemberAnswer> } };
+type ByStatus<A> = { readonly [S in AnswerStatus]: { readonly [D in Decision]: A } };
 
-/** Every answer for one segment, as a promise that is resolved already: a cache hit allocates nothing. */
-export const ANSWERS: Answers = {
-  healthy: answersOf("healthy"),
-  stale: answersOf("stale"),
-  never_synced: answersOf("never_synced"),
-  unknown_segment: answersOf("unknown_segment"),
-  store_error: answersOf("store_error"),
-  not_configured: answersOf("not_configured"),
-};
+/** Every answer for one segment. */
+export const ANSWERS: ByStatus<MemberAnswer> = byStatus((decision, status) =>
+  Object.freeze({ member: decision === "included", decision, status }),
+);
 
-function answersOf(status: AnswerStatus): Answers[AnswerStatus] {
-  const answer = (decision: Decision) =>
-    Promise.resolve(Object.freeze({ member: decision === "included", decision, status }));
-  return { included: answer("included"), excluded: answer("excluded"), none: answer("none") };
+/** Every answer for one segment as a promise that is resolved already, so that a cache hit allocates nothing. */
+export const ANSWERED: ByStatus<Promise<MemberAnswer>> = byStatus((decision, status) =>
+  Promise.resolve(ANSWERS[status][decision]),
+);
+
+function byStatus<A>(make: (decision: Decision, status: AnswerStatus) => A): ByStatus<A> {
+  const of = (status: AnswerStatus) => ({
+    included: make("included", status),
+    excluded: make("excluded", status),
+    none: make("none", status),
+  });
+  return {
+    healthy: of("healthy"),
+    stale: of("stale"),
+    never_synced: of("never_synced"),
+    unknown_segment: of("unknown_segment"),
+    store_error: of("store_error"),
+    not_configured: of("not_configured"),
+  };
 }
 
 /** An answer about all segments of a kind. */

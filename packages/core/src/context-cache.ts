@@ -13,7 +13,10 @@ export interface ResolvedContext {
   readonly resolvedAt: number;
 }
 
-/** A bounded cache of resolved contexts by context key. Ages are the caller's to check: an old entry is still the last known. */
+/**
+ * A bounded cache of resolved contexts by context key. Ages are the caller's to check: an old entry is still what was
+ * known last.
+ */
 export class ContextCache {
   readonly #size: number;
   #entries: LRUCache<string, ResolvedContext> | undefined;

@@ -1,5 +1,6 @@
 // From context keys to their member sets: one flight per context, and one round trip for all that is asked in one tick.
 
+import { nextTick } from "node:process";
 import type { Clock } from "./clock.js";
 import type { ResolvedContext } from "./context-cache.js";
 import type { HashWriter } from "./context-hash.js";
@@ -18,7 +19,9 @@ export interface ContextLookupOptions {
   /** A flight is joined only while it is younger. */
   readonly cacheTtlMs: number;
   readonly clock: Clock;
+  /** Told of every lookup that is sent. */
   readonly onRoundTrip: () => void;
+  /** Told of every lookup that failed. */
   readonly onFailure: () => void;
 }
 
@@ -125,10 +128,10 @@ export class ContextLookup {
     this.#armed = true;
     // After every promise that is settled by now: whoever goes on from one asks within the same batch. No timer, and no
     // turn of the event loop, so that a caller who asks one by one waits for nothing.
-    SETTLED.then(this.#afterMicrotasks);
+    void SETTLED.then(this.#afterMicrotasks);
   }
 
-  readonly #afterMicrotasks = () => process.nextTick(this.#flush);
+  readonly #afterMicrotasks = () => nextTick(this.#flush);
 
   readonly #flush = () => {
     this.#armed = false;

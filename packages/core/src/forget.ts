@@ -61,16 +61,17 @@ async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes)
   const { store, retrying } = engine;
   const { segment, fence, signal } = lease;
   const removed: Record<ListName, number> = { included: 0, excluded: 0 };
-  let exact = true;
+  const exact: Record<ListName, boolean> = { ...lease.wasExact };
   const found = await setsWith(engine, hash, setsOf(segment), signal);
   for (const set of found) {
     const block = { shard: shardOf(hash, 0, set.shardBits), adds: new Uint8Array(0), removes: hash };
+    const list = LIST_NAMES.find((name) => segment[name].set?.id === set.id);
     const onRetry = () => {
-      exact = false;
+      if (list !== undefined) exact[list] = false;
     };
     try {
       const changes = await retrying(() => store.writeBlocks(set, [block], fence), { signal, onRetry });
-      for (const list of LIST_NAMES) if (segment[list].set?.id === set.id) removed[list] += changes.removed;
+      if (list !== undefined) removed[list] += changes.removed;
     } catch (error) {
       const isRetired = segment.retired.some((retired) => retired.set.id === set.id);
       if (!isRetired || !isRollcallError(error, "stale_lease")) throw error;
@@ -82,7 +83,7 @@ async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes)
     const next = { ...current };
     for (const list of LIST_NAMES) {
       const value = Math.max(0, segment[list].count.value - removed[list]);
-      next[list] = { ...current[list], count: { value, exact: lease.wasExact[list] && exact } };
+      next[list] = { ...current[list], count: { value, exact: exact[list] } };
     }
     return next;
   });

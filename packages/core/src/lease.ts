@@ -18,6 +18,8 @@ export interface HeldLease {
   readonly segment: Segment;
   /** Whether the count of each list was exact before the lease was taken. */
   readonly wasExact: Readonly<Record<ListName, boolean>>;
+  /** Whether the writer before never gave its lease back: it died, failed or lost it. */
+  readonly tookOver: boolean;
   /** Fires when the caller aborts or another writer takes over. */
   readonly signal: AbortSignal;
   /** Changes the record without ending the lease. @throws `stale_lease` if the lease is no longer held. */
@@ -31,7 +33,7 @@ export interface HeldLease {
 /** What {@link withLease} needs to know. */
 export interface LeaseRequest {
   readonly segmentKey: SegmentKey;
-  /** Lists whose members are going to change in place: their counts are inexact from now until the finish. */
+  /** Lists whose members are going to change in place: where they have a set, their counts are inexact from now until the finish. */
   readonly changes: readonly ListName[];
   /**
    * Looks at the record before the lease is taken, in the same compare-and-swap: throws what speaks against the work, and
@@ -77,6 +79,7 @@ export async function withLease<T>(
       included: prepared.included.count.exact,
       excluded: prepared.excluded.count.exact,
     },
+    tookOver: taken.tookOver,
     signal,
     update: (change) => updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence))),
     async finish(change) {
@@ -162,6 +165,8 @@ function lend(segment: Segment, lease: { holder: string; expiresAt: number; chan
     retired: [...segment.retired, ...segment.staged.map((set) => ({ set, at: 0 }))],
   };
   for (const list of lease.changes) {
+    // A list without a set has no members, whatever becomes of this writer before it records one.
+    if (next[list].set === undefined) continue;
     next[list] = { ...next[list], count: { ...next[list].count, exact: false } };
   }
   return next;

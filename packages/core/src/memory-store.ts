@@ -41,6 +41,7 @@ const BLOCK_TARGET = 64;
 const HISTORY_LIMIT = 100;
 
 interface StoredSet {
+  readonly shardBits: number;
   fence: Fence;
   /** With fencing by block: who wrote each block last. A block keeps its fence when its last member goes. */
   readonly blockFences: Map<number, Fence>;
@@ -152,7 +153,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     async allocateMemberSet(shardBits, fence) {
       const stored = data();
       const set = memberSetSchema.parse({ id: ++stored.lastSetId, shardBits });
-      stored.sets.set(set.id, { fence: { ...fence }, blockFences: new Map(), blocks: new Map() });
+      stored.sets.set(set.id, { shardBits, fence: { ...fence }, blockFences: new Map(), blocks: new Map() });
       return set;
     },
     chooseShardBits: ({ members }) => shardBitsFor(members, BLOCK_TARGET),
@@ -203,7 +204,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
       for (const set of sets) stored.sets.delete(set.id);
     },
     async listMemberSets() {
-      return Array.from(data().sets, ([id, { fence }]) => ({ id, fence: { ...fence } }));
+      return Array.from(data().sets, ([id, { shardBits, fence }]) => ({ id, shardBits, fence: { ...fence } }));
     },
   };
 }

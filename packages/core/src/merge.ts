@@ -11,8 +11,8 @@ import type { Delta } from "./members.js";
 import { createPartitioner } from "./partitioner.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { MergeOptions } from "./rollcall.js";
-import { type Count, LIST_NAMES, type ListName, listNameSchema, type Segment } from "./segment.js";
-import { countMembers, type WriteResult, writeMembers } from "./set-writer.js";
+import { type Count, LIST_NAMES, type ListName, listNameSchema, type MemberSet, type Segment } from "./segment.js";
+import { countBySet, countMembers, type WriteResult, writeMembers } from "./set-writer.js";
 import { ADD, REMOVE } from "./sorter.js";
 import { allocateSet } from "./staged-set.js";
 import { admit, applied, parseSyncRequest, type SyncRequest } from "./sync-request.js";
@@ -201,33 +201,53 @@ function sortOut(
   return { sorting, base, segment };
 }
 
+interface ListResult extends WriteResult {
+  readonly group: number;
+  readonly count: Count;
+}
+
 interface GroupResult {
   readonly after: Segment;
-  readonly lists: ReadonlyMap<ListName, WriteResult & { readonly group: number }>;
+  readonly lists: ReadonlyMap<ListName, ListResult>;
 }
 
 async function writeGroup(engine: Engine, lease: HeldLease, merges: readonly PendingMerge[]): Promise<GroupResult> {
-  const lists = new Map<ListName, WriteResult & { readonly group: number }>();
+  const lists = new Map<ListName, ListResult>();
   for (const list of LIST_NAMES) {
     const members = merges.filter((merge) => merge.list === list);
-    if (members.length > 0)
-      lists.set(list, { ...(await writeList(engine, lease, list, members)), group: members.length });
+    if (members.length === 0) continue;
+    const { set, ...written } = await writeList(engine, lease, list, members);
+    lists.set(list, { ...written, group: members.length, count: await countAfter(engine, lease, list, set, written) });
   }
   const after = await lease.finish((current) => {
     const now = engine.clock.now();
-    const next = merges.reduce((segment, merge) => applied(segment, merge.request, now), current);
-    for (const [list, { added, removed, exact }] of lists) {
-      const before = lease.segment[list].count.value;
-      const count = { value: Math.max(0, before + added - removed), exact: lease.wasExact[list] && exact };
-      next[list] = { ...next[list], count };
-    }
+    const next = { ...merges.reduce((segment, merge) => applied(segment, merge.request, now), current) };
     // A list that no accepted merge changes was marked inexact for a merge that was refused.
-    for (const list of LIST_NAMES) {
-      if (!lists.has(list)) next[list] = { ...next[list], count: { ...next[list].count, exact: lease.wasExact[list] } };
-    }
+    for (const list of LIST_NAMES)
+      next[list] = { ...next[list], count: lists.get(list)?.count ?? untouched(lease, list) };
     return next;
   });
   return { after, lists };
+}
+
+function untouched(lease: HeldLease, list: ListName): Count {
+  return { ...lease.segment[list].count, exact: lease.wasExact[list] };
+}
+
+// What a writer that died had changed is not in the stored count. Where the fence keeps all its writes out, counting
+// the set once mends that; else the count stays marked until `verify`.
+async function countAfter(
+  { store }: Engine,
+  lease: HeldLease,
+  list: ListName,
+  set: MemberSet,
+  { added, removed, exact }: WriteResult,
+): Promise<Count> {
+  if (!lease.wasExact[list] && lease.tookOver && store.capabilities.fencing === "set") {
+    return { value: await countBySet(store, set, lease.signal), exact: true };
+  }
+  const before = lease.segment[list].count.value;
+  return { value: Math.max(0, before + added - removed), exact: lease.wasExact[list] && exact };
 }
 
 async function writeList(
@@ -235,7 +255,7 @@ async function writeList(
   lease: HeldLease,
   list: ListName,
   merges: readonly PendingMerge[],
-): Promise<WriteResult> {
+): Promise<WriteResult & { readonly set: MemberSet }> {
   const combined = createPartitioner({
     memoryLimitBytes: engine.options.memoryLimitBytes,
     tempDir: engine.options.tempDir,
@@ -254,22 +274,26 @@ async function writeList(
     const total = changes.count;
     let done = 0;
     const set = lease.segment[list].set ?? (await createSet(engine, lease, list, total));
-    return await writeMembers(engine, lease, set, changes.chunks(), {
+    const written = await writeMembers(engine, lease, set, changes.chunks(), {
       onWritten(members) {
         done += members;
         for (const merge of merges) merge.options.onProgress?.({ phase: "write", done, total });
       },
     });
+    return { ...written, set };
   } finally {
     await combined.dispose();
   }
 }
 
-// The set is in the record before its first block, so that no crash leaves members that nobody knows of.
+// The set is in the record before its first block, so that no crash leaves members that nobody knows of; and from then on
+// the count is inexact, as of any list that is being changed.
 async function createSet(engine: Engine, lease: HeldLease, list: ListName, members: number) {
   const set = await allocateSet(engine, lease, members);
   await lease.update((current) =>
-    current[list].set?.id === set.id ? current : { ...current, [list]: { ...current[list], set } },
+    current[list].set?.id === set.id
+      ? current
+      : { ...current, [list]: { set, count: { ...current[list].count, exact: false } } },
   );
   return set;
 }
@@ -309,7 +333,7 @@ function joinReports(reports: readonly SyncReport[]): SyncReport | undefined {
 interface ReportedResult {
   readonly outcome: SyncReport["outcome"];
   readonly after: Pick<Segment, "included" | "excluded">;
-  readonly result?: (WriteResult & { readonly group: number }) | undefined;
+  readonly result?: Omit<ListResult, "count"> | undefined;
 }
 
 function reportOf({ clock }: Engine, merge: PendingMerge, { outcome, after, result }: ReportedResult): SyncReport {

@@ -6,6 +6,7 @@
 
 import { z } from "zod";
 import {
+  ANSWERED,
   ANSWERS,
   type Context,
   createStatusJudge,
@@ -34,7 +35,10 @@ export interface SegmentReaderOptions {
   readonly cacheTtlMs?: number | undefined;
   /** How often the epoch is polled. Default 1,000. */
   readonly pollMs?: number | undefined;
-  /** No answer is given from a registry older than this. Above `pollMs`, and below half the writers' `graceMs`. Default 30,000. */
+  /**
+   * No answer is given from a registry older than this. Above `pollMs`, and below half the writers' `graceMs`. Default
+   * 30,000.
+   */
   readonly maxRegistryAgeMs?: number | undefined;
   /** A segment not synced for longer is `stale`. Default: never. */
   readonly freshnessMs?: number | undefined;
@@ -115,7 +119,7 @@ export function createSegmentReader(options: SegmentReaderOptions): SegmentReade
 
 function createUnconfiguredReader(): SegmentReader {
   return {
-    isMember: () => ANSWERS.not_configured.none,
+    isMember: () => ANSWERED.not_configured.none,
     membership: async () => membershipOf(new Map(), "not_configured"),
     refresh: async () => {},
     stats: () => ({ hits: 0, misses: 0, roundTrips: 0, errors: 0, registryAgeMs: undefined }),
@@ -144,21 +148,21 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     const now = clock.monotonic();
     const snapshot = registry.usable(now);
     if (snapshot === undefined) {
-      return whenFresh(
+      return registry.fresh().then(
         () => isMember(segmentKey, context),
         (error) => memberFailure(error, segmentKey, context),
       );
     }
     const segment = snapshot.segments.get(segmentKey);
-    if (segment === undefined) return ANSWERS.unknown_segment.none;
+    if (segment === undefined) return ANSWERED.unknown_segment.none;
     const { kind } = segment;
-    if (kind.name !== context?.kind) return ANSWERS[judge.segment(segment)].none;
+    if (kind.name !== context?.kind) return ANSWERED[judge.segment(segment)].none;
     const known = kind.cache.get(context.key);
     if (known !== undefined && known.version >= segment.since && now - known.resolvedAt < cacheTtlMs) {
       counters.hits++;
-      return ANSWERS[judge.segment(segment)][decide(segment, known)];
+      return ANSWERED[judge.segment(segment)][decide(segment, known)];
     }
-    if (!hasSets(segment) || typeof context.key !== "string") return ANSWERS[judge.segment(segment)].none;
+    if (!hasSets(segment) || typeof context.key !== "string") return ANSWERED[judge.segment(segment)].none;
     return new Promise((resolve) => {
       const sent = lookup.find(snapshot, kind.name, context.key, now, {
         resolved(resolved, newest) {
@@ -177,7 +181,7 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     const now = clock.monotonic();
     const snapshot = registry.usable(now);
     if (snapshot === undefined) {
-      return whenFresh(
+      return registry.fresh().then(
         () => membership(context),
         (error) => membershipFailure(error, context),
       );
@@ -207,25 +211,21 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     });
   }
 
-  function whenFresh<A>(ask: () => Promise<A>, fail: (error: unknown) => Promise<A>): Promise<A> {
-    return registry.fresh().then(ask, fail);
-  }
-
   function memberAnswer(snapshot: RegistrySnapshot, segmentKey: string, kind: string, resolved: ResolvedContext) {
     const segment = snapshot.segments.get(segmentKey);
     if (segment === undefined) return ANSWERS.unknown_segment.none;
     return ANSWERS[judge.segment(segment)][segment.kind.name === kind ? decide(segment, resolved) : "none"];
   }
 
-  // The last known answer may be as old as it likes, but never from before a flip that an answer has shown already.
+  // The last known answer may be as old as it likes, but not from before a flip that an answer has shown already: ids of
+  // sets that a segment has no longer say nothing about it.
   function memberFailure(error: unknown, segmentKey: string, context: Context): Promise<MemberAnswer> {
-    if (closed) return ANSWERS.not_configured.none;
+    if (closed) return ANSWERED.not_configured.none;
     if (settings.onError === "throw") return Promise.reject(error);
     const segment = registry.snapshot?.segments.get(segmentKey);
-    if (segment === undefined) return ANSWERS.store_error.none;
+    if (segment === undefined) return ANSWERED.store_error.none;
     const known = segment.kind.name === context?.kind ? segment.kind.cache.get(context.key) : undefined;
-    const current = known !== undefined && known.version >= segment.since;
-    return ANSWERS.store_error[current ? decide(segment, known) : "none"];
+    return ANSWERED.store_error[known === undefined ? "none" : decide(segment, known)];
   }
 
   function membershipFailure(error: unknown, context: Context): Promise<Membership> {
@@ -233,8 +233,8 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     if (settings.onError === "throw") return Promise.reject(error);
     const kind = registry.snapshot?.kinds.get(context?.kind);
     const known = kind?.cache.get(context.key);
-    const current = kind !== undefined && known !== undefined && known.version >= kind.since;
-    return Promise.resolve(membershipOf(current ? decideAll(kind, known) : new Map(), "store_error"));
+    const segments = kind === undefined || known === undefined ? new Map() : decideAll(kind, known);
+    return Promise.resolve(membershipOf(segments, "store_error"));
   }
 
   return {
@@ -255,4 +255,3 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     },
   };
 }
-

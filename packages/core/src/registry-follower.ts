@@ -2,9 +2,9 @@
 
 import type { Clock } from "./clock.js";
 import { type Pepper, pepperCheck } from "./context-hash.js";
+import { requireSamePepper } from "./environment.js";
 import { RollcallError } from "./errors.js";
 import { buildSnapshot, type RegistrySnapshot } from "./registry-snapshot.js";
-import type { Environment } from "./segment.js";
 import type { SegmentStore } from "./store.js";
 
 /** What a {@link RegistryFollower} goes by. */
@@ -63,7 +63,10 @@ export class RegistryFollower {
     return now - snapshot.asOf.monotonic <= maxAgeMs && clock.now() - snapshot.asOf.wall <= maxAgeMs;
   }
 
-  /** Resolves when there is a snapshot to answer from: at once, or when a new one has been read. After a failure it fails at once until the next poll is due. */
+  /**
+   * Resolves when there is a snapshot to answer from: at once, or when a new one has been read. After a failure it fails
+   * at once, with the same error, until the next poll is due.
+   */
   async fresh(): Promise<void> {
     const { clock, maxAgeMs, store } = this.#options;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -142,23 +145,12 @@ export class RegistryFollower {
     } else {
       const segments = await store.listSegments();
       const environment = await store.getEnvironment();
-      this.#requirePepper(environment);
+      if (environment.initialized) requireSamePepper(environment, this.#pepperCheck, store.environment);
       this.snapshot = buildSnapshot({ asOf, epoch, segments, environment }, this.snapshot, cacheSize);
     }
     if (this.#closed) return;
     this.#usableUntil = asOf.monotonic + this.#options.maxAgeMs;
     this.#dueAt = asOf.monotonic + this.#options.pollMs;
-  }
-
-  #requirePepper(environment: Environment): void {
-    if (!environment.initialized || environment.pepperCheck === this.#pepperCheck) return;
-    const { environment: name } = this.#options.store;
-    throw new RollcallError(
-      "pepper_mismatch",
-      environment.pepperCheck === undefined
-        ? `environment ${name} was made without a pepper, and the reader has one; leave it out`
-        : `environment ${name} was made with another pepper than the reader has; pass the one its writer has`,
-    );
   }
 
   #requireOpen(): void {

@@ -22,7 +22,7 @@ export interface SegmentView {
 }
 
 /** What a member set is for. */
-export interface ListView {
+interface ListView {
   readonly segmentKey: string;
   readonly included: boolean;
   /** Its id alone, as one array that all contexts share which are in this set only. */

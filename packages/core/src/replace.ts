@@ -9,7 +9,7 @@ import type { Snapshot } from "./members.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { ReplaceOptions } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, type Segment } from "./segment.js";
-import { countMembers } from "./set-writer.js";
+import { countBySet, countMembers } from "./set-writer.js";
 import { flipped, type StagedSet, writeStagedSet } from "./staged-set.js";
 import { admit, applied, parseSyncRequest, type SyncRequest } from "./sync-request.js";
 
@@ -137,7 +137,7 @@ async function writeAndFlip(
     outcome: "applied",
     duplicates: sum(sets, (set) => set.duplicates),
     added: exactly(sum(sets, (set) => set.adds) - kept),
-    removed: exactly(old - kept),
+    removed: exactly(Math.max(0, old - kept)),
     unchanged: exactly(kept),
     after,
   };
@@ -183,12 +183,7 @@ async function plan(
 async function presentMembers({ store }: Engine, lease: HeldLease, list: ListName): Promise<number> {
   const { set, count } = lease.segment[list];
   if (set === undefined || lease.wasExact[list]) return count.value;
-  let members = 0;
-  for await (const hashes of store.scanMembers(set)) {
-    members += hashCount(hashes);
-    lease.signal.throwIfAborted();
-  }
-  return members;
+  return countBySet(store, set, lease.signal);
 }
 
 function guardShrink(

@@ -141,7 +141,7 @@ export interface ForgetReport {
 
 /**
  * The writing side of one environment. Safe to share; concurrent merges of one segment are committed in groups. Every method throws
- * `RollcallError` only.
+ * `RollcallError`, and what the caller's own source of members throws.
  */
 export interface Rollcall {
   readonly store: SegmentStore;

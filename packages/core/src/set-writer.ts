@@ -6,7 +6,7 @@ import { throwIfAborted } from "./errors.js";
 import type { HeldLease } from "./lease.js";
 import type { MemberSet } from "./segment.js";
 import type { SortedChanges } from "./sorter.js";
-import type { Block } from "./store.js";
+import type { Block, SegmentStore } from "./store.js";
 
 /** What came of writing one set. */
 export interface WriteResult {
@@ -102,6 +102,16 @@ export async function countMembers(
     for (const sets of answers) found += sets.length;
   }
   return found;
+}
+
+/** How many members `set` has, by reading all of them. */
+export async function countBySet(store: SegmentStore, set: MemberSet, signal: AbortSignal): Promise<number> {
+  let members = 0;
+  for await (const hashes of store.scanMembers(set)) {
+    members += hashCount(hashes);
+    throwIfAborted(signal);
+  }
+  return members;
 }
 
 async function* countDuplicates(

@@ -39,9 +39,14 @@ interface Order {
  */
 export function sortRecords(words: Uint32Array, count: number, keyOffset: number): SortedChanges {
   const bytes = new Uint8Array(words.buffer, words.byteOffset, count * RECORD_BYTES);
-  const order = radixOrder(bytes, count, keyOffset);
+  const order = count <= LONGEST_INSERTION ? arrivalOrder(count) : radixOrder(bytes, count, keyOffset);
   sortTies(bytes, order);
   return pickLast(words, bytes, order);
+}
+
+// All one tie: a handful of records is sorted by comparison alone.
+function arrivalOrder(count: number): Order {
+  return { records: new Uint32Array(count).map((_, i) => i), keys: new Uint32Array(count) };
 }
 
 function radixOrder(bytes: Uint8Array, count: number, keyOffset: number): Order {
