@@ -6,11 +6,13 @@ import { mergeLmdbBenchmark } from "./merge-lmdb.js";
 import { parseBenchmark } from "./parse.js";
 import { readLmdbBenchmark } from "./read-lmdb.js";
 import { replaceLmdbBenchmark } from "./replace-lmdb.js";
+import { sizeLmdbBenchmark } from "./size-lmdb.js";
 
 export const benchmarks: readonly Benchmark[] = [
   hashBenchmark,
   readLmdbBenchmark,
   replaceLmdbBenchmark,
   mergeLmdbBenchmark,
+  sizeLmdbBenchmark,
   parseBenchmark,
 ];

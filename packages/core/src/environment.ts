@@ -27,6 +27,12 @@ export async function initializeEnvironment(engine: Engine): Promise<Environment
   });
 }
 
+/** Checks the pepper and writes nothing. @throws `pepper_mismatch`. */
+export async function checkEnvironment({ store, options, retrying }: Engine): Promise<void> {
+  const environment = await retrying(() => store.getEnvironment());
+  if (environment.initialized) requireSamePepper(environment, pepperCheck(options.pepper), store.environment);
+}
+
 /** @throws `pepper_mismatch` unless `check` is what the environment was made with. */
 export function requireSamePepper(environment: Environment, check: string | undefined, name: string): void {
   if (environment.pepperCheck === check) return;

@@ -7,11 +7,9 @@ import { syncReportSchema } from "./report.js";
 import { detailsPatchSchema } from "./segment.js";
 import { syncOptionsSchema } from "./sync-request.js";
 
-export const memberSchema = z
-  .union([z.string().min(1).max(MAX_KEY_BYTES), z.int()])
-  .meta({
-    description: "A context key of 1 to 1,024 bytes of UTF-8, or an integer that stands for its decimal digits.",
-  });
+export const memberSchema = z.union([z.string().min(1).max(MAX_KEY_BYTES), z.int()]).meta({
+  description: "A context key of 1 to 1,024 bytes of UTF-8, or an integer that stands for its decimal digits.",
+});
 
 export const memberChangeSchema = z
   .object({ member: memberSchema, change: z.enum(["add", "remove"]) })

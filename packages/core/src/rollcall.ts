@@ -2,7 +2,7 @@
 
 import type { Clock } from "./clock.js";
 import { createEngine, type Engine } from "./engine.js";
-import { initializeEnvironment, setEnvironmentPosition } from "./environment.js";
+import { checkEnvironment, initializeEnvironment, setEnvironmentPosition } from "./environment.js";
 import { RollcallError } from "./errors.js";
 import { forget } from "./forget.js";
 import { appendHistory } from "./history.js";
@@ -164,6 +164,11 @@ export interface Rollcall {
   /** The newest reports of the segment first, 100 at most. */
   getHistory(segmentKey: string): Promise<SyncReport[]>;
   getEnvironment(): Promise<Environment>;
+  /**
+   * Fixes the pepper, or that there is none, and `expectedContexts` of a new environment. The first sync does it too.
+   * @throws `pepper_mismatch` if the environment was made with another pepper.
+   */
+  initialize(): Promise<Environment>;
 
   /** Sets details by hand: from then on no sync overwrites them. @throws `unknown_segment`. */
   editDetails(segmentKey: string, patch: DetailsPatch): Promise<Segment>;
@@ -190,26 +195,43 @@ export interface Rollcall {
 export function createRollcall(store: SegmentStore, options: RollcallOptions = {}): Rollcall {
   const engine = createEngine(store, options);
   const merges = createMergeQueue(engine);
-  let initialized: Promise<unknown> | undefined;
+  let initialized: Promise<Environment> | undefined;
   let closed = false;
 
-  /** Runs `work` once it is sure that this process hashes as the environment does. */
-  async function ready<T>(work: () => Promise<T>): Promise<T> {
+  function requireOpen(): void {
     if (closed) throw new RollcallError("closed", "this Rollcall was closed; make another");
+  }
+
+  async function initialize(): Promise<Environment> {
+    requireOpen();
     initialized ??= initializeEnvironment(engine);
     try {
-      await initialized;
+      return await initialized;
     } catch (error) {
       initialized = undefined;
       throw error;
     }
+  }
+
+  /** Runs `work`, which writes, once it is sure that this process hashes as the environment does. */
+  async function writing<T>(work: () => Promise<T>): Promise<T> {
+    await initialize();
+    return work();
+  }
+
+  /** Runs `work`, which changes nothing, with the same certainty. */
+  async function reading<T>(work: () => Promise<T>): Promise<T> {
+    requireOpen();
+    await checkEnvironment(engine);
     return work();
   }
 
   return {
     store,
-    merge: (segmentKey, delta, call = {}) => ready(() => merges.merge(segmentKey, delta, call)),
-    replace: (segmentKey, snapshot, call = {}) => ready(() => replaceAndRecord(engine, segmentKey, snapshot, call)),
+    merge: (segmentKey, delta, call = {}) =>
+      (call.dryRun === true ? reading : writing)(() => merges.merge(segmentKey, delta, call)),
+    replace: (segmentKey, snapshot, call = {}) =>
+      (call.dryRun === true ? reading : writing)(() => replaceAndRecord(engine, segmentKey, snapshot, call)),
     async getSegment(segmentKey) {
       const key = parseName(segmentKeySchema, segmentKey, "segment key");
       const segment = await engine.retrying(() => store.getSegment(key));
@@ -223,13 +245,14 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
       const key = parseName(segmentKeySchema, segmentKey, "segment key");
       return engine.retrying(() => store.getHistory(key));
     },
+    initialize,
     getEnvironment: () => engine.retrying(() => store.getEnvironment()),
-    editDetails: (segmentKey, patch) => ready(() => editDetails(engine, segmentKey, patch)),
-    deleteSegment: (segmentKey, call = {}) => ready(() => deleteSegment(engine, segmentKey, call)),
-    forget: (context, call = {}) => ready(() => forget(engine, context, call)),
-    setEnvironmentPosition: (source, position) => ready(() => setEnvironmentPosition(engine, source, position)),
-    sweep: (call = {}) => ready(() => sweep(engine, call)),
-    verify: (call = {}) => ready(() => verify(engine, call)),
+    editDetails: (segmentKey, patch) => writing(() => editDetails(engine, segmentKey, patch)),
+    deleteSegment: (segmentKey, call = {}) => writing(() => deleteSegment(engine, segmentKey, call)),
+    forget: (context, call = {}) => writing(() => forget(engine, context, call)),
+    setEnvironmentPosition: (source, position) => writing(() => setEnvironmentPosition(engine, source, position)),
+    sweep: (call = {}) => writing(() => sweep(engine, call)),
+    verify: (call = {}) => (call.repair === true ? writing : reading)(() => verify(engine, call)),
     async close() {
       closed = true;
       await merges.drain();

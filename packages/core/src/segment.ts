@@ -31,7 +31,7 @@ export function freshRevision(): Revision {
   return randomUUID() as Revision;
 }
 
-/** Which list of a segment: who is in it, or who is kept out of it whatever the included list says. */
+/** Which list of a segment: who is in it, or who is expressly not in it. Included beats excluded. */
 export const listNameSchema = z.enum(["included", "excluded"]);
 export type ListName = z.infer<typeof listNameSchema>;
 

@@ -1,0 +1,214 @@
+// rollcall sync: brings a segment to what files, or standard input, say.
+
+import {
+  type DetailsPatch,
+  type ListName,
+  type MemberFormat,
+  type Rollcall,
+  RollcallError,
+  type SyncOptions,
+  type SyncReport,
+} from "@rollcall/core";
+import { type Command, Option } from "commander";
+import { examples } from "../help.js";
+import { INPUT_FORMATS, type InputFormat } from "../input/format.js";
+import { type MemberInput, openMemberInput } from "../input/member-input.js";
+import { type ProgressDisplay, showProgress } from "../progress.js";
+import { parsePositiveInteger, parseShare } from "../quantity.js";
+import { type Run, type Session, startSession, withRollcall } from "../session.js";
+import { type CommandReport, describeReport, locateRejections } from "../sync-report.js";
+
+interface SyncFlags {
+  readonly mode: "merge" | "replace";
+  readonly remove?: true;
+  readonly list: ListName;
+  readonly kind?: string;
+  readonly name?: string;
+  readonly description?: string;
+  readonly tag?: string[];
+  readonly format?: InputFormat;
+  readonly column?: string;
+  readonly opColumn?: string;
+  readonly header: boolean;
+  readonly delimiter?: string;
+  readonly pointer?: string;
+  readonly opPointer?: string;
+  readonly memberFormat: MemberFormat;
+  readonly syncId?: string;
+  readonly source?: string;
+  readonly expect?: string;
+  readonly next?: string;
+  readonly allowShrink?: true;
+  readonly minRemaining?: number;
+  readonly expectedContexts?: number;
+  readonly dryRun?: true;
+}
+
+export function addSync(program: Command, run: Run): void {
+  const command = program
+    .command("sync")
+    .description("Bring a segment to what files say; creates it if need be. Packed files (gzip) are recognised.")
+    .argument("<segment>", "the key of the segment")
+    .argument("[files...]", "one or more files; - is standard input, which is also read if no file is named", undefined)
+    .addOption(
+      new Option("--mode <mode>", "merge: apply changes; replace: afterwards exactly these members")
+        .choices(["merge", "replace"])
+        .default("merge"),
+    )
+    .option("--remove", "the members named are to be removed (merge)")
+    .addOption(
+      new Option("--list <list>", "the list that is meant").choices(["included", "excluded"]).default("included"),
+    )
+    .option("--kind <kind>", "the context kind of the members (default: the segment's, user for a new one)")
+    .option("--name <text>", "the segment's name, as the source has it")
+    .option("--description <text>", "the segment's description, as the source has it")
+    .option("--tag <tag>", "a tag, as the source has it; may be repeated", collect)
+    .addOption(new Option("--format <format>", "default: by the file's extension").choices(INPUT_FORMATS))
+    .option("--column <name>", "CSV, TSV: the column of the member, by name or by number from 1")
+    .option("--op-column <name>", "CSV, TSV: the column that says add or remove (merge)")
+    .option("--no-header", "CSV, TSV: the first record is data, not names")
+    .option("--delimiter <text>", "CSV, TSV: what separates columns, for instance ';'")
+    .option("--pointer <pointer>", "NDJSON: the JSON pointer of the member, for instance /user/id")
+    .option("--op-pointer <pointer>", "NDJSON: the JSON pointer of what says add or remove (merge)")
+    .addOption(
+      new Option("--member-format <format>", "key: context keys; sha256: SHA-256 digests of them, hex or base64")
+        .choices(["key", "sha256"])
+        .default("key"),
+    )
+    .option("--sync-id <id>", "your id of this sync: a repeat is recognised and not applied again")
+    .option("--source <name>", "the ordered source this comes from; with --next")
+    .option("--expect <position>", "the position in the source that this continues from; none for the first")
+    .option("--next <position>", "the position in the source after this")
+    .option("--allow-shrink", "replace: let more than half of the members go")
+    .option(
+      "--min-remaining <share>",
+      "replace: the share of the members that must stay, 0 to 1 (default: 0.5)",
+      parseShare,
+    )
+    .option(
+      "--expected-contexts <number>",
+      "for a new environment: contexts it is going to hold in all",
+      parsePositiveInteger,
+    )
+    .option("--dry-run", "print what would change; change nothing")
+    .action((segmentKey: string, files: string[], flags: SyncFlags, self: Command) =>
+      sync(startSession(run, self), segmentKey, files, flags),
+    );
+  examples(command, [
+    ["rollcall sync vips users.txt", "add the members in a plain file, one a line"],
+    ["rollcall sync vips users.csv --column user_id", "add those in a column of a CSV file"],
+    ["rollcall sync vips delta.csv --column user_id --op-column op", "add and remove, as a column says"],
+    ["rollcall sync vips events.ndjson.gz --pointer /user/id", "add those in packed NDJSON"],
+    ["rollcall sync vips gone.txt --remove", "remove the members named"],
+    ["rollcall sync vips export.csv --column user_id --mode replace --dry-run", "what would a replacement change?"],
+    ["psql -Atc 'select id from vips' | rollcall sync vips - --mode replace", "from a pipe"],
+  ]);
+}
+
+function collect(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
+
+async function sync(session: Session, segmentKey: string, files: readonly string[], flags: SyncFlags): Promise<void> {
+  checkFlags(files, flags);
+  const isTyped = (files.length === 0 || files.includes("-")) && session.run.stdin.isTTY === true;
+  if (isTyped) session.terminal.note("reading standard input; Ctrl-D ends it, Ctrl-C leaves the segment as it is");
+  const input = await openMemberInput(files.length === 0 ? ["-"] : files, {
+    stdin: session.run.stdin,
+    signal: session.signal,
+    format: flags.format,
+    column: flags.column,
+    opColumn: flags.opColumn,
+    header: flags.header ? undefined : "absent",
+    delimiter: flags.delimiter === "\\t" ? "\t" : flags.delimiter,
+    pointer: flags.pointer,
+    opPointer: flags.opPointer,
+  });
+  const display = showProgress(session.terminal, input.progress);
+  let report: CommandReport;
+  try {
+    report = await withRollcall(session, (rollcall) => apply(rollcall, session, segmentKey, input, flags, display), {
+      minRemaining: flags.minRemaining,
+      expectedContexts: flags.expectedContexts,
+    });
+  } finally {
+    display.stop();
+  }
+  session.terminal.answer(report, () => describeReport(report, session.terminal.colors));
+  if (report.rejected.count > 0 && session.terminal.format === "text") warnOfRejections(session, report);
+}
+
+function checkFlags(files: readonly string[], flags: SyncFlags): void {
+  const invalid = (message: string) => new RollcallError("invalid_request", message);
+  const hasOperations = flags.opColumn !== undefined || flags.opPointer !== undefined;
+  if (files.filter((file) => file === "-").length > 1)
+    throw invalid("standard input can be read only once; name - once");
+  if (flags.mode === "replace" && flags.remove)
+    throw invalid("--remove is for --mode merge: a snapshot names the members that stay");
+  if (flags.mode === "replace" && hasOperations) throw invalid("--op-column and --op-pointer are for --mode merge");
+  if (flags.remove && hasOperations)
+    throw invalid("--remove and an operation column or pointer contradict each other; use one");
+  if (flags.mode === "merge" && flags.allowShrink) throw invalid("--allow-shrink is for --mode replace");
+  if (flags.mode === "merge" && flags.minRemaining !== undefined)
+    throw invalid("--min-remaining is for --mode replace");
+  if ((flags.source === undefined) !== (flags.next === undefined))
+    throw invalid("--source and --next are given together");
+  if (flags.expect !== undefined && flags.source === undefined) throw invalid("--expect needs --source and --next");
+}
+
+async function apply(
+  rollcall: Rollcall,
+  session: Session,
+  segmentKey: string,
+  input: MemberInput,
+  flags: SyncFlags,
+  display: ProgressDisplay,
+): Promise<CommandReport> {
+  const kind = flags.kind ?? (await rollcall.getSegment(segmentKey))?.contextKind;
+  const options: SyncOptions = {
+    contextKind: kind,
+    details: detailsOf(flags),
+    memberFormat: flags.memberFormat,
+    syncId: flags.syncId,
+    dryRun: flags.dryRun,
+    signal: session.signal,
+    onProgress: display.onProgress,
+    ...(flags.source === undefined || flags.next === undefined
+      ? {}
+      : { sourcePosition: { source: flags.source, expect: flags.expect, next: flags.next } }),
+  };
+  let report: SyncReport;
+  if (flags.mode === "replace") {
+    const snapshot = { [flags.list]: input.members() };
+    report = await rollcall.replace(segmentKey, snapshot, { ...options, allowShrink: flags.allowShrink });
+  } else if (flags.opColumn !== undefined || flags.opPointer !== undefined) {
+    report = await rollcall.merge(segmentKey, { changes: input.changes() }, { ...options, list: flags.list });
+  } else {
+    const delta = flags.remove ? { remove: input.members() } : { add: input.members() };
+    report = await rollcall.merge(segmentKey, delta, { ...options, list: flags.list });
+  }
+  return locateRejections(report, input);
+}
+
+function detailsOf({ name, description, tag }: SyncFlags): DetailsPatch {
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(description === undefined ? {} : { description }),
+    ...(tag === undefined ? {} : { tags: tag }),
+  };
+}
+
+const SHOWN_REJECTIONS = 10;
+
+function warnOfRejections({ terminal }: Session, { rejected }: CommandReport): void {
+  terminal.warn(
+    `${rejected.count} ${rejected.count === 1 ? "entry was" : "entries were"} left out; the others were synced`,
+  );
+  const shown = rejected.listed.slice(0, SHOWN_REJECTIONS);
+  for (const { file, line, position, reason } of shown) {
+    const place = file === undefined ? `entry ${(position ?? 0) + 1}` : `${file} line ${line}`;
+    terminal.warn(`  ${place}: ${reason.replaceAll("_", " ")}`);
+  }
+  if (rejected.count > shown.length)
+    terminal.warn(`  and ${rejected.count - shown.length} more; --json lists up to 100`);
+}
