@@ -1,0 +1,52 @@
+// Fences as they are stored: who may write a member set, checked and raised inside the transaction that writes.
+
+import { type Fence, type MemberSet, RollcallError, type SegmentKey } from "@rollcall/core";
+import { fenceRecordKey } from "./registry-key.js";
+import type { Tables } from "./shared-environment.js";
+
+/**
+ * Checks that `fence` may write `set`; answers whether the stored fence is older, so that it has to be raised.
+ * @throws `stale_lease` if the set has no fence, or one that is newer or of another segment or generation.
+ */
+export function requireFence({ registry }: Tables, set: MemberSet, fence: Fence): boolean {
+  const text = registry.get(fenceRecordKey(set.id));
+  if (text === undefined)
+    throw new RollcallError("stale_lease", `member set ${set.id} of segment ${fence.segmentKey} was dropped`);
+  const present = decodeFence(text).fence;
+  if (present.segmentKey !== fence.segmentKey || present.generation !== fence.generation)
+    throw new RollcallError("stale_lease", `member set ${set.id} does not belong to segment ${fence.segmentKey}`);
+  if (present.token < fence.token) return true;
+  if (present.token === fence.token && present.holder === fence.holder) return false;
+  throw new RollcallError(
+    "stale_lease",
+    `a newer writer took over member set ${set.id} of segment ${fence.segmentKey}; repeat the whole sync`,
+  );
+}
+
+export function encodeFence({ shardBits }: MemberSet, { segmentKey, generation, holder, token }: Fence): string {
+  return JSON.stringify({ shardBits, segmentKey, generation, holder, token });
+}
+
+/** Reads what {@link encodeFence} wrote. @throws `corrupt_data`. */
+export function decodeFence(text: string): { readonly shardBits: number; readonly fence: Fence } {
+  let value: Partial<Record<keyof Fence | "shardBits", unknown>>;
+  try {
+    value = Object(JSON.parse(text));
+  } catch (cause) {
+    throw damaged(cause);
+  }
+  const { shardBits, segmentKey, generation, holder, token } = value;
+  if (
+    typeof shardBits !== "number" ||
+    typeof segmentKey !== "string" ||
+    typeof generation !== "number" ||
+    typeof holder !== "string" ||
+    typeof token !== "number"
+  )
+    throw damaged(undefined);
+  return { shardBits, fence: { segmentKey: segmentKey as SegmentKey, generation, holder, token } };
+}
+
+function damaged(cause: unknown): RollcallError {
+  return new RollcallError("corrupt_data", "a fence record is damaged; restore the store from a copy", { cause });
+}

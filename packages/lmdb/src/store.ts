@@ -1,0 +1,360 @@
+// The store on LMDB: registry records as JSON, members by context in shard records, every write in one transaction that is
+// acknowledged when it is on disk.
+
+import { randomUUID } from "node:crypto";
+import { resolve } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import {
+  decodeEnvironment,
+  decodeSegment,
+  type EnvironmentName,
+  encodeEnvironment,
+  encodeSegment,
+  environmentNameSchema,
+  LAYOUT_VERSION,
+  MAX_SHARD_BITS,
+  type MemberSet,
+  type MemberSetId,
+  parseName,
+  RollcallError,
+  type SegmentStore,
+  STORE_PORT_VERSION,
+  type StoreCapabilities,
+  type StoredMemberSet,
+  shardBitsFor,
+  syncReportSchema,
+} from "@rollcall/core";
+import { planBlocks } from "./block-plan.js";
+import { listDropped, stripSets } from "./dropped-sets.js";
+import { decodeFence, encodeFence, requireFence } from "./fence-record.js";
+import { byShardBits, createMemberLookup } from "./member-lookup.js";
+import { recordKey } from "./member-records.js";
+import { scanGroups, visitSets } from "./member-scan.js";
+import { isShortWrite, storeError } from "./native-error.js";
+import {
+  droppedRecordKey,
+  environmentKey,
+  epochKey,
+  fenceRecordKey,
+  fenceRecords,
+  historyRecordKey,
+  historyRecords,
+  lastMemberSetKey,
+  layoutKey,
+  segmentRecordKey,
+  segmentRecords,
+} from "./registry-key.js";
+import { createShardChanger } from "./shard-change.js";
+import { type EnvironmentLease, leaseEnvironment, type Tables } from "./shared-environment.js";
+import { FOLDER_LAYOUT, findFolder, findShortage, flushFolder, prepareFolder } from "./store-folder.js";
+
+/** Options of {@link createLmdbStore}. */
+export interface LmdbStoreOptions {
+  /** The environment to bind to. Default `default`. */
+  readonly environment?: string | undefined;
+  /** Opens what exists and writes nothing; writes throw `store_read_only`. Default `false`. */
+  readonly readOnly?: boolean | undefined;
+  /**
+   * How much address space to map at first, in bytes. The map grows by itself; a hint saves growing it step by step. It takes no
+   * disk space. Default: as much as the data needs.
+   */
+  readonly mapSizeBytes?: number | undefined;
+}
+
+/** Contexts that a record holds at most on average: then even a crowded one stays within half an LMDB page of 4,096 bytes. */
+const MOST_CONTEXTS_PER_RECORD = 40;
+const HISTORY_LIMIT = 100;
+
+/**
+ * A store in the folder `path`, which is created if need be. One folder holds any number of environments; several processes may read and
+ * write it, one write at a time per environment. A write is acknowledged when the disk has confirmed it.
+ * @throws `invalid_request` if the environment is not a valid name.
+ */
+export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): SegmentStore {
+  const environment = parseName(
+    environmentNameSchema,
+    options.environment ?? "default",
+    "the environment",
+  ) as EnvironmentName;
+  const folder = resolve(path);
+  const readOnly = options.readOnly ?? false;
+  const changer = createShardChanger();
+  const lookup = createMemberLookup();
+  let lease: EnvironmentLease | undefined;
+  let opening: Promise<void> | undefined;
+  let place = folder;
+  let closed = false;
+
+  const capabilities: StoreCapabilities = {
+    portVersion: STORE_PORT_VERSION,
+    fencing: "set",
+    durable: true,
+    window: { maxMembers: 65_536, maxBlocks: 4_096, concurrency: 2 },
+    maxLookup: 1_024,
+  };
+
+  async function openOnce(): Promise<void> {
+    place = readOnly ? await findFolder(folder, environment) : await prepareFolder(folder, environment);
+    try {
+      lease = await leaseEnvironment(place, { readOnly, mapSizeBytes: options.mapSizeBytes });
+      if (!readOnly) {
+        await flushFolder(place);
+        await createRecords();
+      }
+      checkLayout();
+    } catch (cause) {
+      await lease?.release();
+      lease = undefined;
+      throw storeError(cause, place);
+    }
+  }
+
+  async function createRecords(): Promise<void> {
+    if (fresh().registry.get(layoutKey) !== undefined) return;
+    const record = encodeEnvironment({
+      layout: LAYOUT_VERSION,
+      id: randomUUID(),
+      revision: randomUUID(),
+      createdAt: Date.now(),
+      initialized: false,
+      positions: [],
+    });
+    await write(({ registry }) => {
+      if (registry.get(layoutKey) !== undefined) return;
+      void registry.put(layoutKey, JSON.stringify({ layout: FOLDER_LAYOUT, environment }));
+      void registry.put(environmentKey, record);
+      void registry.put(epochKey, randomUUID());
+    });
+  }
+
+  function checkLayout(): void {
+    const text = fresh().registry.get(layoutKey);
+    if (text === undefined)
+      throw new RollcallError("store_read_only", `${place}: nothing was written yet; open it for writing once`);
+    const { layout }: { layout?: unknown } = JSON.parse(text);
+    if (layout !== FOLDER_LAYOUT)
+      throw new RollcallError(
+        "layout_mismatch",
+        `${place}: has layout ${layout}, this version reads ${FOLDER_LAYOUT}; upgrade @rollcall/lmdb`,
+      );
+  }
+
+  function opened(): EnvironmentLease {
+    if (lease !== undefined && !closed) return lease;
+    const state = closed ? "was closed; make another" : "is not open yet";
+    throw new RollcallError("closed", `the store of environment ${environment} ${state}`);
+  }
+
+  /** The tables as of the newest acknowledged write. */
+  function fresh(): Tables {
+    return opened().freshTables();
+  }
+
+  /** Reads from the newest snapshot; whatever LMDB throws is mapped. */
+  function read<T>(reading: (tables: Tables) => T): T {
+    try {
+      return reading(fresh());
+    } catch (cause) {
+      throw storeError(cause, place);
+    }
+  }
+
+  /**
+   * Runs `change` inside a write transaction and waits until it is on disk. LMDB's wrapper keeps what a callback wrote before it threw, so
+   * every `change` makes all its checks before its first write.
+   */
+  async function write<T>(change: (tables: Tables) => T): Promise<T> {
+    const environmentLease = opened();
+    if (readOnly)
+      throw new RollcallError("store_read_only", `the store of environment ${environment} was opened with readOnly`);
+    let thrown: unknown;
+    try {
+      const result = await environmentLease.tables().root.transaction(() => {
+        try {
+          return change(environmentLease.tables());
+        } catch (error) {
+          thrown = error;
+          throw error;
+        }
+      });
+      environmentLease.expire();
+      return result;
+    } catch (error) {
+      throw await writeError(thrown ?? (await commitError(error)));
+    }
+  }
+
+  async function writeError(cause: unknown): Promise<RollcallError> {
+    const shortage = isShortWrite(cause) ? await findShortage(place) : undefined;
+    return storeError(shortage ?? cause, place);
+  }
+
+  return {
+    environment,
+    capabilities,
+
+    async open() {
+      if (closed) opened();
+      opening ??= openOnce();
+      try {
+        await opening;
+      } catch (error) {
+        opening = undefined;
+        throw error;
+      }
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      await opening?.catch(() => {});
+      await lease?.release();
+    },
+
+    async getEnvironment() {
+      return decodeEnvironment(requireRecord(read(({ registry }) => registry.get(environmentKey))));
+    },
+    async putEnvironment(next, expectedRevision) {
+      const text = encodeEnvironment(next);
+      await write(({ registry }) => {
+        const present = decodeEnvironment(requireRecord(registry.get(environmentKey)));
+        if (present.revision !== expectedRevision) throw conflict("the environment record");
+        void registry.put(environmentKey, text);
+      });
+    },
+    async getSegment(key) {
+      const text = read(({ registry }) => registry.get(segmentRecordKey(key)));
+      return text === undefined ? undefined : decodeSegment(text);
+    },
+    async listSegments() {
+      const texts = read(({ registry }) => Array.from(registry.getRange(segmentRecords), ({ value }) => value));
+      return texts.map(decodeSegment);
+    },
+    async putSegment(next, expectedRevision) {
+      const text = encodeSegment(next);
+      await write(({ registry }) => {
+        const key = segmentRecordKey(next.key);
+        const present = registry.get(key);
+        if ((present === undefined ? undefined : decodeSegment(present).revision) !== expectedRevision)
+          throw conflict(`segment ${next.key}`);
+        void registry.put(key, text);
+        // Not a counter: a folder that was restored from a copy would count through numbers that readers have seen.
+        void registry.put(epochKey, randomUUID());
+      });
+    },
+    async getEpoch() {
+      return requireRecord(read(({ registry }) => registry.get(epochKey)));
+    },
+    async appendHistory(key, report) {
+      const text = JSON.stringify(report);
+      await write(({ registry }) => {
+        const numbers = Array.from(registry.getKeys(historyRecords(key)), (recorded) => Number(recorded[2]));
+        void registry.put(historyRecordKey(key, (numbers.at(-1) ?? 0) + 1), text);
+        const surplus = Math.max(0, numbers.length + 1 - HISTORY_LIMIT);
+        for (const number of numbers.slice(0, surplus)) void registry.remove(historyRecordKey(key, number));
+      });
+    },
+    async getHistory(key) {
+      const texts = read(({ registry }) => Array.from(registry.getRange(historyRecords(key)), ({ value }) => value));
+      return texts.reverse().map((text) => syncReportSchema.parse(JSON.parse(text)));
+    },
+
+    async allocateMemberSet(shardBits, fence) {
+      return write(({ registry }) => {
+        let id = Number(registry.get(lastMemberSetKey) ?? 0) + 1;
+        while (registry.get(fenceRecordKey(id)) !== undefined) id++;
+        const set: MemberSet = { id: id as MemberSetId, shardBits };
+        void registry.put(lastMemberSetKey, String(id));
+        void registry.put(fenceRecordKey(id), encodeFence(set, fence));
+        return set;
+      });
+    },
+    chooseShardBits({ members, contexts }) {
+      const bits = shardBitsFor(Math.max(members, contexts), MOST_CONTEXTS_PER_RECORD);
+      // Even numbers only: a lookup reads one record for each shardBits in use, and as an environment grows its sets are
+      // rewritten step by step. With steps of two, few are in use at once.
+      return Math.min(MAX_SHARD_BITS, 2 * Math.ceil(bits / 2));
+    },
+    async raiseFence(set, fence) {
+      await write((tables) => {
+        if (requireFence(tables, set, fence)) void tables.registry.put(fenceRecordKey(set.id), encodeFence(set, fence));
+      });
+    },
+    async writeBlocks(set, blocks, fence) {
+      return write((tables) => {
+        const raise = requireFence(tables, set, fence);
+        const plan = planBlocks(tables, set, blocks, new Set(listDropped(tables).map(({ id }) => id)), changer);
+        // From here on nothing is refused any more.
+        if (raise) void tables.registry.put(fenceRecordKey(set.id), encodeFence(set, fence));
+        plan.store();
+        return { added: plan.added, removed: plan.removed };
+      });
+    },
+    async findMemberSets(hashes, among) {
+      return read((tables) => lookup.find(tables, hashes, among, opened().usedShardBits()));
+    },
+    async *scanMembers(set) {
+      for (let group: number | undefined = 0; group !== undefined; ) {
+        const first: number = group;
+        const slice = read((tables) => scanGroups(tables, set, first));
+        group = slice.nextGroup;
+        if (slice.members.length > 0) yield slice.members;
+        else await nextTurn();
+      }
+    },
+    async dropMemberSets(sets) {
+      await write(({ registry }) => {
+        for (const { id, shardBits } of sets) {
+          void registry.remove(fenceRecordKey(id));
+          void registry.put(droppedRecordKey(id), String(shardBits));
+        }
+      });
+      // Sets of a drop that was interrupted are on the list too: one pass over the records of a shardBits serves all.
+      for (const [shardBits, ids] of byShardBits(read(listDropped))) {
+        await stripSets(shardBits, ids, { freshTables: fresh, write, changer });
+        await write(({ registry }) => {
+          for (const id of ids) void registry.remove(droppedRecordKey(id));
+        });
+      }
+    },
+    async listMemberSets() {
+      const stored = new Map<number, StoredMemberSet>();
+      const add = (id: number, shardBits: number) => {
+        if (!stored.has(id)) stored.set(id, { id: id as MemberSetId, shardBits });
+      };
+      read((tables) => {
+        for (const { key, value } of tables.registry.getRange(fenceRecords)) {
+          const { shardBits, fence } = decodeFence(value);
+          stored.set(Number(key[1]), { id: Number(key[1]) as MemberSetId, shardBits, fence });
+        }
+        for (const { id, shardBits } of listDropped(tables)) add(id, shardBits);
+      });
+      for (const table of ["recent", "members"] as const) {
+        for (let next: number | undefined = recordKey(0, 0); next !== undefined; await nextTurn()) {
+          const start: number = next;
+          next = read((tables) => visitSets(tables, table, start, add));
+        }
+      }
+      return [...stored.values()];
+    },
+  };
+}
+
+/** What failed a commit: the wrapper rejects with an error of its own that holds the promise of the native one. */
+async function commitError(error: unknown): Promise<unknown> {
+  if (typeof error !== "object" || error === null || !("commitError" in error)) return error;
+  try {
+    await error.commitError;
+    return error;
+  } catch (native) {
+    return native;
+  }
+}
+
+function conflict(what: string): RollcallError {
+  return new RollcallError("revision_conflict", `${what} was changed by another writer; read it again`);
+}
+
+function requireRecord(text: string | undefined): string {
+  if (text !== undefined) return text;
+  throw new RollcallError("corrupt_data", "a record that every environment has is missing; restore it from a copy");
+}
