@@ -53,7 +53,16 @@ async function registryHost() {
   return new URL(stdout.trim()).host;
 }
 
-const generated = new Set([".git", "node_modules", "dist", ".tsbuild", ".results", ".turbo", "coverage"]);
+const generated = new Set([
+  ".git",
+  "node_modules",
+  "dist",
+  ".tsbuild",
+  ".results",
+  ".turbo",
+  "coverage",
+  ".quickstart",
+]);
 
 // What git tracks or would track. A copy without its .git folder has no such list, so there everything counts that is
 // not generated.

@@ -1,0 +1,87 @@
+// copy: a whole environment from one store to another, hashes and all.
+
+import assert from "node:assert/strict";
+import { copy } from "@rollcall/core";
+import { AUDIENCE, expectCounts, expectMembers, people, SMALL_STEPS, segmentOf } from "../audience.js";
+import { type Check, rejectsWith } from "../check.js";
+
+export const copyChecks: readonly Check[] = [
+  {
+    name: "copy moves members, details, positions and pepper to an empty store",
+    promise: "durable",
+    async run(t) {
+      const [from, to] = [await t.open(undefined, SMALL_STEPS), await t.openElsewhere()];
+      const rollcall = await t.rollcall(from, { pepper: "p" });
+      await rollcall.replace(AUDIENCE, { included: people(0, 80), excluded: people(70, 90) });
+      await rollcall.editDetails(AUDIENCE, { name: "by hand" });
+      await rollcall.merge(
+        "devices",
+        { add: people(0, 5) },
+        {
+          contextKind: "device",
+          syncId: "one",
+          sourcePosition: { source: "s", next: "7" },
+        },
+      );
+      await rollcall.merge("empty", { add: people(0, 2) });
+      await rollcall.merge("empty", { remove: people(0, 2) });
+      await rollcall.merge("gone", { add: people(0, 5) });
+      await rollcall.deleteSegment("gone");
+      await rollcall.setEnvironmentPosition("s", "7");
+      await copy(from, to, { clock: t.clock });
+
+      const copied = await t.rollcall(to, { pepper: "p" });
+      const reader = await t.reader(to, { pepper: "p" });
+      await expectMembers(reader, AUDIENCE, people(0, 100), people(0, 80));
+      await expectCounts(copied, { included: 80, excluded: 20 });
+      await expectCounts(copied, { included: 0 }, "empty");
+      const before = await segmentOf(rollcall, "devices");
+      const after = await segmentOf(copied, "devices");
+      assert.equal(after.contextKind, "device");
+      assert.deepEqual(after.positions, before.positions);
+      assert.deepEqual((await segmentOf(copied)).details, { name: { value: "by hand", origin: "manual" } });
+      assert.equal(await copied.getSegment("gone"), undefined);
+      assert.deepEqual((await copied.getEnvironment()).positions, [{ source: "s", position: "7" }]);
+      assert.deepEqual((await copied.verify()).findings, []);
+      await rejectsWith((await t.rollcall(to)).merge(AUDIENCE, { add: people(0, 1) }), "pepper_mismatch");
+      // The copy is an environment like any other.
+      await copied.merge(AUDIENCE, { add: people(90, 95), remove: people(0, 5) });
+      await expectMembers(reader, AUDIENCE, people(0, 100), [...people(5, 80), ...people(90, 95)]);
+      await expectMembers(await t.reader(from, { pepper: "p" }), AUDIENCE, people(0, 100), people(0, 80));
+    },
+  },
+  {
+    name: "copy does not mix two environments",
+    promise: "isolation",
+    async run(t) {
+      const [from, to] = [await t.open(), await t.openElsewhere()];
+      await (await t.rollcall(from)).merge(AUDIENCE, { add: people(0, 5) });
+      await (await t.rollcall(to)).merge("other", { add: people(0, 5) });
+      await rejectsWith(copy(from, to, { clock: t.clock }), "environment_not_empty");
+      assert.deepEqual(
+        (await to.listSegments()).map(({ key }) => key),
+        ["other"],
+      );
+    },
+  },
+  {
+    name: "a copy that died can be run again",
+    promise: "repeat",
+    async run(t) {
+      const from = await t.open();
+      const rollcall = await t.rollcall(from);
+      for (const segment of ["one", "two", "three"]) await rollcall.replace(segment, { included: people(0, 40) });
+      for (const at of [2, 6, 12, 20]) {
+        const to = await t.openElsewhere();
+        to.plan({ kind: "refuse", at });
+        // A single refusal may be retried within the call: then the copy is done already.
+        await copy(from, to, { clock: t.clock }).catch((error) => assert.equal(error.code, "store_unavailable"));
+        await t.clock.advance(1_000_000);
+        await copy(from, to, { clock: t.clock }).catch((error) => assert.equal(error.code, "environment_not_empty"));
+        const copied = await t.rollcall(to);
+        for (const segment of ["one", "two", "three"]) await expectCounts(copied, { included: 40 }, segment);
+        await expectMembers(await t.reader(to), "two", people(0, 50), people(0, 40));
+      }
+    },
+  },
+];
