@@ -70,6 +70,11 @@ export function build() {
   return pnpm(["exec", "turbo", "run", "build", "--output-logs=errors-only"]);
 }
 
+/** Builds the command line and what it needs. */
+export function buildCli() {
+  return pnpm(["exec", "turbo", "run", "build", "--filter=@rollcall/cli", "--output-logs=errors-only"]);
+}
+
 /** Every package of the workspace but the root: name, folder, and its manifest. */
 export async function workspacePackages() {
   const listed = await pnpm(["list", "--recursive", "--depth", "-1", "--json"]);

@@ -16,6 +16,7 @@ export interface ProgressDisplay {
 export type InputProgress = () => { readonly bytesRead: number; readonly totalBytes: number | undefined };
 
 const LABELS: { readonly [Phase in Progress["phase"]]: string } = {
+  wait: "waiting for another writer of the segment",
   read: "reading",
   write: "writing",
   scan: "scanning",
@@ -123,6 +124,7 @@ function createBar(terminal: Terminal): Display {
 }
 
 function describe({ phase, done, fraction, perSecond, leftMs }: Standing): string {
+  if (phase === "wait") return LABELS.wait;
   const unit = phase === "drop" ? "sets" : "members";
   const parts = [`${LABELS[phase]}: ${formatNumber(done)} ${unit}`];
   if (fraction !== undefined) parts.push(`${Math.floor(fraction * 100)}%`);

@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 import {
   createRollcall,
   createSegmentReader,
+  isRollcallError,
   openStore,
   type Rollcall,
   type RollcallOptions,
@@ -69,8 +70,11 @@ export function startSession(run: Run, command: Command): Session {
   return { run, flags, terminal, environment: chooseEnvironment(flags, run.env), signal: run.signal };
 }
 
-/** How a store is opened. `read`: a folder that is not there is not made. */
-export type Access = "read" | "write";
+/**
+ * How a store is opened. Only `write` makes a folder or an environment that is not there. `read` writes nothing; `change`
+ * writes to what is there; `plan` writes nothing, and takes what is not there for empty.
+ */
+export type Access = "read" | "change" | "plan" | "write";
 
 /** Opens the store at `url` and closes it when `use` is done. */
 export async function withStoreAt<T>(
@@ -79,11 +83,25 @@ export async function withStoreAt<T>(
   access: Access,
   use: (store: SegmentStore) => Promise<T>,
 ): Promise<T> {
-  const store = await openStore(access === "read" ? forReading(url) : url, { environment, factories: [lmdb] });
+  const store = await openAs(access, url, environment);
   try {
     return await use(store);
   } finally {
     await store.close();
+  }
+}
+
+async function openAs(access: Access, url: string, environment: string): Promise<SegmentStore> {
+  const open = (at: string) => openStore(at, { environment, factories: [lmdb] });
+  if (access === "write") return open(url);
+  try {
+    const store = await open(forReading(url));
+    if (access !== "change") return store;
+    await store.close();
+    return await open(url);
+  } catch (error) {
+    if (access === "plan" && isRollcallError(error, "store_read_only")) return open("memory:");
+    throw error;
   }
 }
 
@@ -94,7 +112,7 @@ export async function withRollcall<T>(
   options: RollcallOptions & { readonly access?: Access; readonly choice?: StoreChoice } = {},
 ): Promise<T> {
   const { access = "write", choice = chooseStore(session.flags, session.run.env), ...rest } = options;
-  if (access === "write" && choice.chosenBy === "local") {
+  if (access !== "read" && choice.chosenBy === "local") {
     session.terminal.note(`store: ${showUrl(choice.url)} (made here by "rollcall init")`);
   }
   const pepper = await readPepper(session.flags, session.run.env);
@@ -111,6 +129,11 @@ export async function withRollcall<T>(
       await rollcall.close();
     }
   });
+}
+
+/** Opens the session's store for changing what is there: neither the store nor the environment is made. */
+export function withExistingStore<T>(session: Session, use: (rollcall: Rollcall) => Promise<T>): Promise<T> {
+  return withRollcall(session, use, { access: "change" });
 }
 
 /** Opens the session's store for reading members. A store that fails is an error, not an answer. */

@@ -73,7 +73,7 @@ export async function expectCounts(
 }
 
 /** Every set that a segment record points at, whatever for. */
-export function setsOf(segment: Segment): MemberSet[] {
+function setsOf(segment: Segment): MemberSet[] {
   const { included, excluded, staged, retired } = segment;
   return [included.set, excluded.set, ...staged, ...retired.map(({ set }) => set)].filter((set) => set !== undefined);
 }

@@ -55,7 +55,7 @@ export interface CheckContext {
 }
 
 /** Decides by declared capabilities alone whether a check applies; a skip shows with the reason. */
-export interface Need {
+interface Need {
   readonly reason: string;
   met(capabilities: StoreCapabilities): boolean;
 }

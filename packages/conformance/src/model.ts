@@ -69,7 +69,7 @@ export function perform(
 type Decision = "included" | "excluded" | "none";
 
 /** What a segment with these members says of a context. */
-export function decisionOf({ included, excluded }: SegmentModel, key: string): Decision {
+function decisionOf({ included, excluded }: SegmentModel, key: string): Decision {
   if (included.has(key)) return "included";
   return excluded.has(key) ? "excluded" : "none";
 }

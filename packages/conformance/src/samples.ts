@@ -52,7 +52,7 @@ export function sampleHashes(from: number, to: number): ContextHashes {
 export const NO_HASHES: ContextHashes = new Uint8Array();
 
 /** Cuts changes into blocks as core does. Both arguments are packed. */
-export function blocksOf(set: MemberSet, adds: ContextHashes, removes: ContextHashes = NO_HASHES): Block[] {
+function blocksOf(set: MemberSet, adds: ContextHashes, removes: ContextHashes = NO_HASHES): Block[] {
   const shards = new Map<number, { adds: ContextHashes[]; removes: ContextHashes[] }>();
   for (const [list, hashes] of [
     ["adds", adds],

@@ -9,7 +9,7 @@ import type { RollcallOptions } from "./rollcall.js";
 import { type SegmentStore, STORE_PORT_VERSION } from "./store.js";
 
 /** Options with every default filled in. */
-export interface EngineOptions {
+interface EngineOptions {
   readonly pepper: Pepper;
   readonly expectedContexts: number | undefined;
   readonly leaseTtlMs: number;

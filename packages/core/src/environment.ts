@@ -36,7 +36,12 @@ export async function checkEnvironment({ store, options, retrying }: Engine): Pr
 /** @throws `pepper_mismatch` unless `check` is what the environment was made with. */
 export function requireSamePepper(environment: Environment, check: string | undefined, name: string): void {
   if (environment.pepperCheck === check) return;
-  const made = environment.pepperCheck === undefined ? "without a pepper" : "with another pepper";
+  const made =
+    environment.pepperCheck === undefined
+      ? "without a pepper"
+      : check === undefined
+        ? "with a pepper"
+        : "with another pepper";
   throw new RollcallError("pepper_mismatch", `environment ${name} was made ${made}; pass the pepper it was made with`);
 }
 

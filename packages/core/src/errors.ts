@@ -9,7 +9,7 @@
  * | `unknown_segment` | the call needs a segment that exists | sync it first, or check the key |
  * | `context_kind_mismatch` | the segment holds another context kind | sync into a segment of that kind |
  * | `out_of_order` | the source position expected is not the one stored | resume from the position in the segment |
- * | `shrink_guard` | the snapshot would remove too large a share of the members | check the export; allow it if it is meant |
+ * | `shrink_guard` | the snapshot has too few members beside those that are there | check the export; allow it if it is meant |
  * | `segment_busy` | another writer held the lease for longer than the wait | retry later |
  * | `stale_lease` | a newer writer took over; nothing more was changed | retry the whole sync |
  * | `revision_conflict` | a record changed between read and write | core re-reads and retries |

@@ -7,7 +7,8 @@ import { isRollcallError, RollcallError } from "./errors.js";
 import { type HeldLease, isActive, withLease } from "./lease.js";
 import { contextKindSchema, parseName } from "./names.js";
 import type { CallOptions, ForgetReport } from "./rollcall.js";
-import { LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
+import { LIST_NAMES, type ListName, type MemberSet, type MemberSetId, type Segment } from "./segment.js";
+import type { Fence } from "./store.js";
 
 /** See `Rollcall.forget`. */
 export async function forget(
@@ -63,19 +64,22 @@ async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes)
   const removed: Record<ListName, number> = { included: 0, excluded: 0 };
   const exact: Record<ListName, boolean> = { ...lease.wasExact };
   const found = await setsWith(engine, hash, setsOf(segment), signal);
+  const fences = await fencesOfRetired(engine, lease, found);
   for (const set of found) {
     const block = { shard: shardOf(hash, 0, set.shardBits), adds: new Uint8Array(0), removes: hash };
     const list = LIST_NAMES.find((name) => segment[name].set?.id === set.id);
     const onRetry = () => {
       if (list !== undefined) exact[list] = false;
     };
+    const writer = fences.get(set.id) ?? fence;
     try {
-      const changes = await retrying(() => store.writeBlocks(set, [block], fence), { signal, onRetry });
+      const changes = await retrying(() => store.writeBlocks(set, [block], writer), { signal, onRetry });
       if (list !== undefined) removed[list] += changes.removed;
     } catch (error) {
       const isRetired = segment.retired.some((retired) => retired.set.id === set.id);
       if (!isRetired || !isRollcallError(error, "stale_lease")) throw error;
-      // A sweep has begun to drop the retired set: complete the drop, and the context is gone with it.
+      // Not by a newer writer, for the lease is held: a sweep has begun to drop the retired set. Complete the drop, and the context is gone with it.
+      await lease.update((current) => current);
       await retrying(() => store.dropMemberSets([set]), { signal });
     }
   }
@@ -88,4 +92,20 @@ async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes)
     return next;
   });
   return found.length > 0;
+}
+
+// A retired set may be of an earlier generation of the segment; its fence takes a newer token of its own generation only.
+async function fencesOfRetired(
+  { store, retrying }: Engine,
+  { segment, fence, signal }: HeldLease,
+  found: readonly MemberSet[],
+): Promise<ReadonlyMap<MemberSetId, Fence>> {
+  const retired = new Set(segment.retired.map(({ set }) => set.id));
+  if (!found.some((set) => retired.has(set.id))) return new Map();
+  const known = await retrying(() => store.listMemberSets(), { signal });
+  const fences = new Map<MemberSetId, Fence>();
+  for (const { id, fence: stored } of known) {
+    if (stored !== undefined && retired.has(id)) fences.set(id, { ...fence, generation: stored.generation });
+  }
+  return fences;
 }

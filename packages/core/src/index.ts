@@ -24,6 +24,7 @@ export {
 } from "./context-hashes.js";
 export { type CopyOptions, type CopyReport, copy } from "./copy.js";
 export { isRollcallError, RollcallError, type RollcallErrorCode, type RollcallErrorOptions } from "./errors.js";
+export { isNewerFence, requireFence, requireOwnFence } from "./fence.js";
 export {
   deltaSchema,
   jsonSchemas,

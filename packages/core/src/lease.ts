@@ -5,6 +5,7 @@ import type { Engine } from "./engine.js";
 import { isRollcallError, RollcallError, throwIfAborted } from "./errors.js";
 import type { SegmentKey } from "./names.js";
 import { updateSegment } from "./registry.js";
+import type { CallOptions } from "./rollcall.js";
 import { freshRevision, LIST_NAMES, type ListName, type MemberSetId, type Segment } from "./segment.js";
 import type { Fence } from "./store.js";
 
@@ -41,6 +42,7 @@ export interface LeaseRequest {
    */
   readonly prepare: (current: Segment | undefined) => Segment | undefined;
   readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: CallOptions["onProgress"];
   /** Sets whose fence is known to be missing, for a repair: it is not raised. */
   readonly unfenced?: ReadonlySet<MemberSetId> | undefined;
 }
@@ -140,6 +142,7 @@ async function take(engine: Engine, request: LeaseRequest): Promise<Taken | unde
       return segment;
     });
     if (!busy) return taken;
+    request.onProgress?.({ phase: "wait", done: 0 });
     const left = deadline - clock.monotonic();
     if (left <= 0) {
       throw new RollcallError(

@@ -13,6 +13,7 @@ import {
   shardOf,
 } from "./context-hashes.js";
 import { RollcallError } from "./errors.js";
+import { isNewerFence, requireOwnFence } from "./fence.js";
 import { type EnvironmentName, environmentNameSchema, parseName, type SegmentKey } from "./names.js";
 import { type SyncReport, syncReportSchema } from "./report.js";
 import {
@@ -158,21 +159,18 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     },
     chooseShardBits: ({ members }) => shardBitsFor(members, BLOCK_TARGET),
     async raiseFence(set, fence) {
-      const target = fencedSet(data(), set, fence);
-      requireNotOlder(set, target.fence, fence);
-      target.fence = { ...fence };
+      const target = requireSet(data(), set, fence);
+      if (isNewerFence(set, target.fence, fence)) target.fence = { ...fence };
     },
     async writeBlocks(set, blocks, fence) {
-      const target = fencedSet(data(), set, fence);
-      if (capabilities.fencing === "set") {
-        requireNotOlder(set, target.fence, fence);
-        target.fence = { ...fence };
-      }
+      const target = requireSet(data(), set, fence);
+      if (capabilities.fencing === "set" && isNewerFence(set, target.fence, fence)) target.fence = { ...fence };
       let added = 0;
       let removed = 0;
       for (const block of blocks) {
         if (capabilities.fencing === "block") {
-          requireNotOlder(set, target.blockFences.get(block.shard), fence);
+          const present = target.blockFences.get(block.shard);
+          if (present !== undefined) isNewerFence(set, present, fence);
           target.blockFences.set(block.shard, { ...fence });
         }
         const changes = applyBlock(target.blocks, block);
@@ -226,22 +224,10 @@ function conflict(what: string): RollcallError {
   return new RollcallError("revision_conflict", `${what} was changed by another writer; read it again`);
 }
 
-function fencedSet(stored: StoredEnvironment, set: MemberSet, fence: Fence): StoredSet {
+function requireSet(stored: StoredEnvironment, set: MemberSet, fence: Fence): StoredSet {
   const target = stored.sets.get(set.id);
-  if (target === undefined)
-    throw new RollcallError("stale_lease", `member set ${set.id} of segment ${fence.segmentKey} was dropped`);
-  if (target.fence.segmentKey !== fence.segmentKey || target.fence.generation !== fence.generation)
-    throw new RollcallError("stale_lease", `member set ${set.id} does not belong to segment ${fence.segmentKey}`);
-  return target;
-}
-
-function requireNotOlder(set: MemberSet, present: Fence | undefined, fence: Fence): void {
-  if (present === undefined || present.token < fence.token) return;
-  if (present.token === fence.token && present.holder === fence.holder) return;
-  throw new RollcallError(
-    "stale_lease",
-    `a newer writer took over member set ${set.id} of segment ${fence.segmentKey}; repeat the whole sync`,
-  );
+  requireOwnFence(set, target?.fence, fence);
+  return target as StoredSet;
 }
 
 /** Stores the changed block as a new array: what a scan handed out before does not change under it. */

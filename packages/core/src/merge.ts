@@ -146,6 +146,9 @@ async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<v
         changes: LIST_NAMES.filter((list) => group.some((merge) => merge.list === list)),
         // A group is not ended by one of its callers.
         signal: group.length === 1 ? first.options.signal : undefined,
+        onProgress: (progress) => {
+          for (const merge of group) merge.options.onProgress?.(progress);
+        },
         prepare(current) {
           const sorted = sortOut(current, group, engine.clock.now());
           ({ sorting, segment: seen } = sorted);

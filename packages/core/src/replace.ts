@@ -82,6 +82,7 @@ async function apply(
       segmentKey: request.segmentKey,
       changes: [],
       signal: options.signal,
+      onProgress: options.onProgress,
       prepare(current) {
         const admission = admit(current, request, engine.clock.now());
         repeated = admission.repeat ? admission.segment : undefined;

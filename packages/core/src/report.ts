@@ -6,13 +6,7 @@ import { type Count, countSchema, listNameSchema } from "./segment.js";
 
 const natural = z.number().int().nonnegative();
 
-export const rejectionReasonSchema = z.enum([
-  "empty",
-  "not_string_or_integer",
-  "too_long",
-  "not_well_formed",
-  "not_a_digest",
-]);
+const rejectionReasonSchema = z.enum(["empty", "not_string_or_integer", "too_long", "not_well_formed", "not_a_digest"]);
 /**
  * Why a member was left out: it is the empty string; neither string nor integer (numbers beyond 2^53 must come as strings or
  * bigint); longer than 1,024 bytes of UTF-8; holds a lone surrogate; is not 64 hex digits or base64 of 32 bytes.

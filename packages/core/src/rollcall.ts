@@ -48,8 +48,8 @@ export interface RollcallOptions {
 
 /** How far a long call is. */
 export interface Progress {
-  /** `read`: members are read and hashed. `write`: blocks are written. `scan`: members are read back. `drop`: old sets are dropped. */
-  readonly phase: "read" | "write" | "scan" | "drop";
+  /** `wait`: another writer holds the segment. `read`: members are read and hashed. `write`: blocks are written. `scan`: members are read back. `drop`: old sets are dropped. */
+  readonly phase: "wait" | "read" | "write" | "scan" | "drop";
   /** Members (for `drop`: sets) done in this phase. */
   readonly done: number;
   /** Members in all, where known. */
@@ -58,7 +58,10 @@ export interface Progress {
 
 /** Options of every long call. */
 export interface CallOptions {
-  /** Ends the call with `aborted`; nothing half-applied is seen. */
+  /**
+   * Ends the call with `aborted`. A snapshot then changes nothing; of a merge some changes may be visible, and repeating it
+   * is harmless.
+   */
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -213,14 +216,14 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
     }
   }
 
-  /** Runs `work`, which writes, once it is sure that this process hashes as the environment does. */
-  async function writing<T>(work: () => Promise<T>): Promise<T> {
+  /** Runs `work`, which may write the first members, once it is fixed how the environment hashes. */
+  async function hashing<T>(work: () => Promise<T>): Promise<T> {
     await initialize();
     return work();
   }
 
-  /** Runs `work`, which changes nothing, with the same certainty. */
-  async function reading<T>(work: () => Promise<T>): Promise<T> {
+  /** Runs `work`, which finds nothing in a new environment and so must not fix anything there. */
+  async function checked<T>(work: () => Promise<T>): Promise<T> {
     requireOpen();
     await checkEnvironment(engine);
     return work();
@@ -229,9 +232,9 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
   return {
     store,
     merge: (segmentKey, delta, call = {}) =>
-      (call.dryRun === true ? reading : writing)(() => merges.merge(segmentKey, delta, call)),
+      (call.dryRun === true ? checked : hashing)(() => merges.merge(segmentKey, delta, call)),
     replace: (segmentKey, snapshot, call = {}) =>
-      (call.dryRun === true ? reading : writing)(() => replaceAndRecord(engine, segmentKey, snapshot, call)),
+      (call.dryRun === true ? checked : hashing)(() => replaceAndRecord(engine, segmentKey, snapshot, call)),
     async getSegment(segmentKey) {
       const key = parseName(segmentKeySchema, segmentKey, "segment key");
       const segment = await engine.retrying(() => store.getSegment(key));
@@ -247,12 +250,12 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
     },
     initialize,
     getEnvironment: () => engine.retrying(() => store.getEnvironment()),
-    editDetails: (segmentKey, patch) => writing(() => editDetails(engine, segmentKey, patch)),
-    deleteSegment: (segmentKey, call = {}) => writing(() => deleteSegment(engine, segmentKey, call)),
-    forget: (context, call = {}) => writing(() => forget(engine, context, call)),
-    setEnvironmentPosition: (source, position) => writing(() => setEnvironmentPosition(engine, source, position)),
-    sweep: (call = {}) => writing(() => sweep(engine, call)),
-    verify: (call = {}) => (call.repair === true ? writing : reading)(() => verify(engine, call)),
+    editDetails: (segmentKey, patch) => checked(() => editDetails(engine, segmentKey, patch)),
+    deleteSegment: (segmentKey, call = {}) => checked(() => deleteSegment(engine, segmentKey, call)),
+    forget: (context, call = {}) => checked(() => forget(engine, context, call)),
+    setEnvironmentPosition: (source, position) => hashing(() => setEnvironmentPosition(engine, source, position)),
+    sweep: (call = {}) => checked(() => sweep(engine, call)),
+    verify: (call = {}) => checked(() => verify(engine, call)),
     async close() {
       closed = true;
       await merges.drain();

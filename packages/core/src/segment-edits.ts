@@ -49,7 +49,7 @@ function tombstone(segment: Segment, now: number): Segment {
 }
 
 /** @throws `unknown_segment`. */
-export function requireLive(segment: Segment | undefined, key: SegmentKey): Segment {
+function requireLive(segment: Segment | undefined, key: SegmentKey): Segment {
   if (segment?.state === "live") return segment;
   throw new RollcallError("unknown_segment", `there is no segment ${key}; sync it first, or check the key`);
 }

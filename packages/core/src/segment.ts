@@ -11,7 +11,7 @@ export const LAYOUT_VERSION = 1;
 
 const millis = z.number().int().nonnegative();
 
-export const memberSetIdSchema = z.number().int().min(1).max(0xffff_ffff).brand<"MemberSetId">();
+const memberSetIdSchema = z.number().int().min(1).max(0xffff_ffff).brand<"MemberSetId">();
 /** The number of a member set: 1 to 2^32 - 1, never reused within an environment. */
 export type MemberSetId = z.infer<typeof memberSetIdSchema>;
 
@@ -22,7 +22,7 @@ export const memberSetSchema = z.object({
 /** A set of context hashes in the store, and the number of leading bits by which it was cut into blocks. */
 export type MemberSet = z.infer<typeof memberSetSchema>;
 
-export const revisionSchema = z.string().min(16);
+const revisionSchema = z.string().min(16);
 /** An unguessable tag of one version of a record, made anew by every write. */
 export type Revision = z.infer<typeof revisionSchema>;
 
@@ -38,11 +38,11 @@ export type ListName = z.infer<typeof listNameSchema>;
 /** Both lists, in the order in which work on them is done. */
 export const LIST_NAMES: readonly ListName[] = ["included", "excluded"];
 
-export const originSchema = z.enum(["sync", "manual"]);
+const originSchema = z.enum(["sync", "manual"]);
 /** Who set a detail: a sync, or a person. */
 export type Origin = z.infer<typeof originSchema>;
 
-export const detailsSchema = z.object({
+const detailsSchema = z.object({
   name: z.object({ value: z.string(), origin: originSchema }).optional(),
   description: z.object({ value: z.string(), origin: originSchema }).optional(),
   tags: z.object({ value: z.array(z.string()), origin: originSchema }).optional(),
@@ -60,7 +60,7 @@ export const detailsPatchSchema = z
 /** Details to set; an absent field stays as it is. At most 1,000 and 10,000 characters, 100 tags of 200. */
 export type DetailsPatch = z.infer<typeof detailsPatchSchema>;
 
-export const leaseSchema = z.object({
+const leaseSchema = z.object({
   /** Grows with every lease of this segment key, also across deletion. */
   token: z.number().int().nonnegative(),
   /** Who holds it; absent when it was released. */
@@ -108,7 +108,7 @@ export const segmentSchema = z.object({
 /** One segment as the registry keeps it. */
 export type Segment = z.infer<typeof segmentSchema>;
 
-export const environmentSchema = z.object({
+const environmentSchema = z.object({
   layout: z.literal(LAYOUT_VERSION),
   /** Made at random when the environment is created: tells two environments of one name apart. */
   id: z.string().min(16),

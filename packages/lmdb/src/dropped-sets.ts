@@ -1,6 +1,7 @@
 // Removing the members of dropped sets: a pass over the shard records in slices, each a short transaction of its own.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { MemberSet, MemberSetId } from "@rollcall/core";
 import { planFolding } from "./block-plan.js";
 import { putRecord, recordKeys, shardOfKey } from "./member-records.js";
 import { markUnused } from "./recent-changes.js";
@@ -16,9 +17,9 @@ const SLICE_RECORDS = 1_024;
 const FOLDED_GROUPS = 32;
 
 /** The member sets that wait for a pass. */
-export function listDropped({ registry }: Tables): { readonly id: number; readonly shardBits: number }[] {
+export function listDropped({ registry }: Tables): MemberSet[] {
   return Array.from(registry.getRange(droppedRecords), ({ key, value }) => ({
-    id: Number(key[1]),
+    id: Number(key[1]) as MemberSetId,
     shardBits: Number(value),
   }));
 }

@@ -1,26 +1,16 @@
 // Fences as they are stored: who may write a member set, checked and raised inside the transaction that writes.
 
-import { type Fence, type MemberSet, RollcallError, type SegmentKey } from "@rollcall/core";
+import { type Fence, type MemberSet, RollcallError, requireFence, type SegmentKey } from "@rollcall/core";
 import { fenceRecordKey } from "./registry-key.js";
 import type { Tables } from "./shared-environment.js";
 
 /**
  * Checks that `fence` may write `set`; answers whether the stored fence is older, so that it has to be raised.
- * @throws `stale_lease` if the set has no fence, or one that is newer or of another segment or generation.
+ * @throws `stale_lease`.
  */
-export function requireFence({ registry }: Tables, set: MemberSet, fence: Fence): boolean {
+export function requireStoredFence({ registry }: Tables, set: MemberSet, fence: Fence): boolean {
   const text = registry.get(fenceRecordKey(set.id));
-  if (text === undefined)
-    throw new RollcallError("stale_lease", `member set ${set.id} of segment ${fence.segmentKey} was dropped`);
-  const present = decodeFence(text).fence;
-  if (present.segmentKey !== fence.segmentKey || present.generation !== fence.generation)
-    throw new RollcallError("stale_lease", `member set ${set.id} does not belong to segment ${fence.segmentKey}`);
-  if (present.token < fence.token) return true;
-  if (present.token === fence.token && present.holder === fence.holder) return false;
-  throw new RollcallError(
-    "stale_lease",
-    `a newer writer took over member set ${set.id} of segment ${fence.segmentKey}; repeat the whole sync`,
-  );
+  return requireFence(set, text === undefined ? undefined : decodeFence(text).fence, fence);
 }
 
 export function encodeFence({ shardBits }: MemberSet, { segmentKey, generation, holder, token }: Fence): string {

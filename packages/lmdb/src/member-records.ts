@@ -15,11 +15,6 @@ export function shardOfKey(key: number): number {
   return key % SHARDS;
 }
 
-/** The `shardBits` of the record named `key`. */
-export function shardBitsOfKey(key: number): number {
-  return Math.floor(key / SHARDS) - 1;
-}
-
 /** The keys of all records of `shardBits`: `start` is the first, `end` is behind the last. */
 export function recordKeys(shardBits: number): { readonly start: number; readonly end: number } {
   return { start: recordKey(shardBits, 0), end: recordKey(shardBits + 1, 0) };

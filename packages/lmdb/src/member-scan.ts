@@ -1,9 +1,9 @@
 // Reading all members of a set, or all sets, in slices: each from one snapshot, none held open for the next.
 
 import { type ContextHashes, concatHashes, hashAt, hashCount, type MemberSet } from "@rollcall/core";
-import { recordKey, recordKeys, shardBitsOfKey, shardOfKey } from "./member-records.js";
+import { recordKey, recordKeys, shardOfKey } from "./member-records.js";
 import { groupBitsOf, groupKey, groupOf, shardsOf } from "./recent-changes.js";
-import { findContext, forEachList, membersOf, openRecord, type RecordParts } from "./shard-record.js";
+import { findContext, membersOf, openRecord, type RecordParts } from "./shard-record.js";
 import type { Tables } from "./shared-environment.js";
 
 /** Records read from one snapshot, before others get their turn. */
@@ -67,25 +67,4 @@ function without(members: ContextHashes, record: Uint8Array, parts: RecordParts)
   for (let index = 0; index < hashCount(members); index++)
     if (findContext(record, parts, members, index) < 0) runs.push(hashAt(members, index));
   return concatHashes(runs);
-}
-
-/** Calls `visit` with the sets that records from `start` on name; answers the key to go on with. @throws `corrupt_data`. */
-export function visitSets(
-  tables: Tables,
-  table: "members" | "recent",
-  start: number,
-  visit: (id: number, shardBits: number) => void,
-): number | undefined {
-  let read = 0;
-  let last = start;
-  for (const { key, value } of tables[table].getRange({ start, limit: SLICE_RECORDS })) {
-    const shardBits = shardBitsOfKey(key);
-    const bits = table === "recent" ? groupBitsOf(shardBits) : shardBits;
-    forEachList(value, openRecord(value, value.length, bits), (ids) => {
-      for (const id of ids) visit(id, shardBits);
-    });
-    read++;
-    last = key;
-  }
-  return read === SLICE_RECORDS ? last + 1 : undefined;
 }

@@ -116,7 +116,7 @@ export function collectWanted<Id extends number>(
 }
 
 /** Calls `visit` with every list of the record, in the order of their numbers. `ids` is reused from call to call. */
-export function forEachList(
+function forEachList(
   record: Uint8Array,
   parts: RecordParts,
   visit: (ids: readonly number[], listNumber: number) => void,

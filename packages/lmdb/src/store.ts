@@ -26,10 +26,9 @@ import {
 } from "@rollcall/core";
 import { planBlocks } from "./block-plan.js";
 import { listDropped, stripSets } from "./dropped-sets.js";
-import { decodeFence, encodeFence, requireFence } from "./fence-record.js";
+import { decodeFence, encodeFence, requireStoredFence } from "./fence-record.js";
 import { byShardBits, createMemberLookup } from "./member-lookup.js";
-import { recordKey } from "./member-records.js";
-import { scanGroups, visitSets } from "./member-scan.js";
+import { scanGroups } from "./member-scan.js";
 import { isShortWrite, storeError } from "./native-error.js";
 import {
   droppedRecordKey,
@@ -276,12 +275,13 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
     },
     async raiseFence(set, fence) {
       await write((tables) => {
-        if (requireFence(tables, set, fence)) void tables.registry.put(fenceRecordKey(set.id), encodeFence(set, fence));
+        if (requireStoredFence(tables, set, fence))
+          void tables.registry.put(fenceRecordKey(set.id), encodeFence(set, fence));
       });
     },
     async writeBlocks(set, blocks, fence) {
       return write((tables) => {
-        const raise = requireFence(tables, set, fence);
+        const raise = requireStoredFence(tables, set, fence);
         const plan = planBlocks(tables, set, blocks, new Set(listDropped(tables).map(({ id }) => id)), changer);
         // From here on nothing is refused any more.
         if (raise) void tables.registry.put(fenceRecordKey(set.id), encodeFence(set, fence));
@@ -317,24 +317,13 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
       }
     },
     async listMemberSets() {
-      const stored = new Map<number, StoredMemberSet>();
-      const add = (id: number, shardBits: number) => {
-        if (!stored.has(id)) stored.set(id, { id: id as MemberSetId, shardBits });
-      };
-      read((tables) => {
+      return read((tables) => {
+        const stored: StoredMemberSet[] = [...listDropped(tables)];
         for (const { key, value } of tables.registry.getRange(fenceRecords)) {
-          const { shardBits, fence } = decodeFence(value);
-          stored.set(Number(key[1]), { id: Number(key[1]) as MemberSetId, shardBits, fence });
+          stored.push({ id: Number(key[1]) as MemberSetId, ...decodeFence(value) });
         }
-        for (const { id, shardBits } of listDropped(tables)) add(id, shardBits);
+        return stored;
       });
-      for (const table of ["recent", "members"] as const) {
-        for (let next: number | undefined = recordKey(0, 0); next !== undefined; await nextTurn()) {
-          const start: number = next;
-          next = read((tables) => visitSets(tables, table, start, add));
-        }
-      }
-      return [...stored.values()];
     },
   };
 }

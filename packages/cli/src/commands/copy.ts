@@ -52,7 +52,7 @@ async function copy(session: Session, from: string, to: string, toEnvironment = 
     session.terminal.answer(
       answer,
       () =>
-        `copied ${formatNumber(report.segments)} segments with ${formatNumber(report.members)} members, and compared them\n`,
+        `copied ${formatNumber(report.segments)} ${report.segments === 1 ? "segment" : "segments"} with ${formatNumber(report.members)} members, and compared them\n`,
     );
   } finally {
     display.stop();

@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import { examples } from "../help.js";
 import { openMemberInput } from "../input/member-input.js";
 import { formatNumber } from "../quantity.js";
-import { type Run, type Session, startSession, withRollcall } from "../session.js";
+import { type Run, type Session, startSession, withExistingStore } from "../session.js";
 
 export function addForget(program: Command, run: Run): void {
   const command = program
@@ -32,7 +32,7 @@ async function forget(
     throw new RollcallError("invalid_request", "name one context key, or a file of them with --file");
   }
   const batches = key === undefined ? await keysOf(session, flags.file ?? "-") : [[key]];
-  await withRollcall(session, async (rollcall) => {
+  await withExistingStore(session, async (rollcall) => {
     const segments = new Set<string>();
     let contexts = 0;
     for await (const batch of batches) {

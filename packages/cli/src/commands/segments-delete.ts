@@ -5,7 +5,7 @@ import { RollcallError } from "@rollcall/core";
 import type { Command } from "commander";
 import { examples } from "../help.js";
 import { requireSegment } from "../segment-summary.js";
-import { type Run, type Session, startSession, withRollcall } from "../session.js";
+import { type Run, type Session, startSession, withExistingStore } from "../session.js";
 import { count } from "../sync-report.js";
 
 export function addSegmentsDelete(segments: Command, run: Run): void {
@@ -24,7 +24,7 @@ export function addSegmentsDelete(segments: Command, run: Run): void {
 }
 
 async function remove(session: Session, segmentKey: string, yes: true | undefined): Promise<void> {
-  await withRollcall(session, async (rollcall) => {
+  await withExistingStore(session, async (rollcall) => {
     const segment = await requireSegment(rollcall, segmentKey);
     if (!yes) await confirm(session, `Delete ${segment.key} with ${count(segment.included.count)} members?`);
     await rollcall.deleteSegment(segment.key, { signal: session.signal });

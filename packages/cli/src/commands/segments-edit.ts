@@ -4,7 +4,7 @@ import { type DetailsPatch, RollcallError } from "@rollcall/core";
 import { type Command, Option } from "commander";
 import { examples } from "../help.js";
 import { describeSegment, summarize } from "../segment-summary.js";
-import { type Run, type Session, startSession, withRollcall } from "../session.js";
+import { type Run, type Session, startSession, withExistingStore } from "../session.js";
 
 interface EditFlags {
   readonly name?: string;
@@ -44,6 +44,6 @@ async function edit(session: Session, segmentKey: string, flags: EditFlags): Pro
     ...(description === undefined ? {} : { description }),
     ...(tags === undefined ? {} : { tags }),
   };
-  const segment = await withRollcall(session, (rollcall) => rollcall.editDetails(segmentKey, patch));
+  const segment = await withExistingStore(session, (rollcall) => rollcall.editDetails(segmentKey, patch));
   session.terminal.answer(summarize(segment), () => describeSegment(segment, session.terminal.colors));
 }

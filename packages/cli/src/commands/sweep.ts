@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { examples } from "../help.js";
 import { showProgress } from "../progress.js";
 import { formatNumber } from "../quantity.js";
-import { type Run, type Session, startSession, withRollcall } from "../session.js";
+import { type Run, type Session, startSession, withExistingStore } from "../session.js";
 
 export function addSweep(program: Command, run: Run): void {
   const command = program
@@ -22,14 +22,14 @@ export function addSweep(program: Command, run: Run): void {
 async function sweep(session: Session): Promise<void> {
   const display = showProgress(session.terminal);
   try {
-    const report = await withRollcall(session, (rollcall) =>
+    const report = await withExistingStore(session, (rollcall) =>
       rollcall.sweep({ signal: session.signal, onProgress: display.onProgress }),
     );
     display.stop();
     session.terminal.answer(report, () => {
       const waiting =
         report.waitingSets === 0 ? "" : `; ${formatNumber(report.waitingSets)} wait for the end of their grace period`;
-      return `dropped ${formatNumber(report.droppedSets)} member sets${waiting}\n`;
+      return `dropped ${formatNumber(report.droppedSets)} member ${report.droppedSets === 1 ? "set" : "sets"}${waiting}\n`;
     });
   } finally {
     display.stop();

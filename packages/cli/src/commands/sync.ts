@@ -130,6 +130,7 @@ async function sync(session: Session, segmentKey: string, files: readonly string
     report = await withRollcall(session, (rollcall) => apply(rollcall, session, segmentKey, input, flags, display), {
       minRemaining: flags.minRemaining,
       expectedContexts: flags.expectedContexts,
+      access: flags.dryRun ? "plan" : "write",
     });
   } finally {
     display.stop();

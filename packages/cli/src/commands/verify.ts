@@ -5,7 +5,7 @@ import { EXIT } from "../exit-code.js";
 import { examples } from "../help.js";
 import { showProgress } from "../progress.js";
 import { formatNumber } from "../quantity.js";
-import { type Run, type Session, startSession, withRollcall } from "../session.js";
+import { type Run, type Session, startSession, withExistingStore } from "../session.js";
 import { table } from "../terminal.js";
 
 export function addVerify(program: Command, run: Run): void {
@@ -23,13 +23,13 @@ export function addVerify(program: Command, run: Run): void {
 async function verify(session: Session, repair: true | undefined): Promise<void> {
   const display = showProgress(session.terminal);
   try {
-    const report = await withRollcall(session, (rollcall) =>
+    const report = await withExistingStore(session, (rollcall) =>
       rollcall.verify({ repair, signal: session.signal, onProgress: display.onProgress }),
     );
     display.stop();
     const { terminal } = session;
     terminal.answer(report, () => {
-      const checked = `checked ${formatNumber(report.segments)} segments with ${formatNumber(report.members)} members`;
+      const checked = `checked ${formatNumber(report.segments)} ${report.segments === 1 ? "segment" : "segments"} with ${formatNumber(report.members)} members`;
       if (report.findings.length === 0) return `${checked}: ${terminal.colors.green("all is well")}\n`;
       const rows = report.findings.map(({ kind, segmentKey, message, repaired }) => [
         kind.replaceAll("_", " "),
