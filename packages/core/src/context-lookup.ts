@@ -72,6 +72,10 @@ export class ContextLookup {
   readonly #queue: Batch[] = [];
   #inFlight = 0;
   #armed = false;
+  /** The memory of a settled batch of one, for the next: who asks one by one is spared an allocation. */
+  #spareHashes: Buffer | undefined;
+  /** Whether the last flush carried more than one context. */
+  #gathering = true;
 
   constructor(options: ContextLookupOptions) {
     this.#options = options;
@@ -89,7 +93,7 @@ export class ContextLookup {
       known.others.push(waiter);
       return true;
     }
-    const batch = lane.open ?? openBatch(lane, now);
+    const batch = lane.open ?? this.#openBatch(lane, now);
     const { flights } = batch;
     const offset = flights.length * CONTEXT_HASH_BYTES;
     if (offset === batch.hashes.length) batch.hashes = grow(batch.hashes);
@@ -105,6 +109,12 @@ export class ContextLookup {
   /** From now on no call joins a flight that is under way, and none of these is cached. */
   abandon(): void {
     for (const lane of this.#lanes.values()) lane.flights.clear();
+  }
+
+  #openBatch(lane: Lane, now: number): Batch {
+    const hashes = this.#spareHashes ?? Buffer.allocUnsafe(CONTEXT_HASH_BYTES);
+    this.#spareHashes = undefined;
+    return { lane, flights: [], hashes, since: now, snapshot: undefined, attempts: 0 };
   }
 
   #lane(kind: string): Lane {
@@ -126,15 +136,17 @@ export class ContextLookup {
     this.#queue.push(batch);
     if (this.#armed) return;
     this.#armed = true;
-    // After every promise that is settled by now: whoever goes on from one asks within the same batch. No timer, and no
-    // turn of the event loop, so that a caller who asks one by one waits for nothing.
-    void SETTLED.then(this.#afterMicrotasks);
+    // Never a timer, and never a turn of the event loop, so that a caller who asks one by one waits for nothing. Where several
+    // ask at once, after every promise that is settled by now: whoever goes on from one asks within the same batch.
+    void SETTLED.then(this.#gathering ? this.#afterMicrotasks : this.#flush);
   }
 
   readonly #afterMicrotasks = () => nextTick(this.#flush);
 
   readonly #flush = () => {
     this.#armed = false;
+    const [first, second] = this.#queue;
+    this.#gathering = second !== undefined || (first !== undefined && first.flights.length > 1);
     this.#pump();
   };
 
@@ -215,12 +227,13 @@ export class ContextLookup {
   }
 
   #settle(
-    { flights, lane, since }: Batch,
+    { flights, hashes, lane, since }: Batch,
     kind: KindView | undefined,
     snapshot: RegistrySnapshot,
     found: readonly MemberSetId[][] | undefined,
   ): void {
     const resolvedAt = Math.floor(since);
+    if (hashes.length === CONTEXT_HASH_BYTES) this.#spareHashes = hashes;
     for (let i = 0; i < flights.length; i++) {
       const flight = flights[i] as Flight;
       const resolved: ResolvedContext = {
@@ -252,11 +265,6 @@ function shareIds(kind: KindView | undefined, ids: readonly MemberSetId[] | unde
   const first = ids?.[0];
   if (ids === undefined || first === undefined) return NO_SETS;
   return ids.length === 1 ? (kind?.listBySet.get(first)?.alone ?? ids) : ids;
-}
-
-function openBatch(lane: Lane, now: number): Batch {
-  const hashes = Buffer.allocUnsafe(CONTEXT_HASH_BYTES);
-  return { lane, flights: [], hashes, since: now, snapshot: undefined, attempts: 0 };
 }
 
 function hashesOf({ hashes, flights }: Batch): ContextHashes {
