@@ -17,7 +17,7 @@ import {
 import { type Clock, systemClock } from "./clock.js";
 import type { ResolvedContext } from "./context-cache.js";
 import { createHashWriter } from "./context-hash.js";
-import { ContextLookup } from "./context-lookup.js";
+import { ContextLookup, type Waiter } from "./context-lookup.js";
 import { RollcallError } from "./errors.js";
 import { RegistryFollower } from "./registry-follower.js";
 import { decide, decideAll, hasSets, type RegistrySnapshot } from "./registry-snapshot.js";
@@ -127,6 +127,14 @@ function createUnconfiguredReader(): SegmentReader {
   };
 }
 
+/** A call of `isMember` that waits for its context. */
+interface MemberWaiter extends Waiter {
+  readonly resolve: (answer: MemberAnswer | Promise<MemberAnswer>) => void;
+  readonly segmentKey: string;
+  readonly context: Context;
+  readonly kind: string;
+}
+
 function createConfiguredReader(store: SegmentStore, settings: Settings, clock: Clock): SegmentReader {
   const { cacheSize, cacheTtlMs, pepper, pollMs, maxRegistryAgeMs: maxAgeMs } = settings;
   const counters = { hits: 0, misses: 0, roundTrips: 0, errors: 0 };
@@ -164,18 +172,22 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     }
     if (!hasSets(segment) || typeof context.key !== "string") return ANSWERED[judge.segment(segment)].none;
     return new Promise((resolve) => {
-      const sent = lookup.find(snapshot, kind.name, context.key, now, {
-        resolved(resolved, newest) {
-          resolve(memberAnswer(newest, segmentKey, kind.name, resolved));
-        },
-        failed(error) {
-          resolve(memberFailure(error, segmentKey, context));
-        },
-      });
-      if (sent) counters.misses++;
+      const { resolved, failed } = memberWaiter;
+      const waiter: MemberWaiter = { resolve, segmentKey, context, kind: kind.name, resolved, failed };
+      if (lookup.find(snapshot, kind.name, context.key, now, waiter)) counters.misses++;
       else resolve(ANSWERS[judge.segment(segment)].none);
     });
   }
+
+  // Shared by all who wait, so that asking allocates one object.
+  const memberWaiter = {
+    resolved(this: MemberWaiter, resolved: ResolvedContext, newest: RegistrySnapshot) {
+      this.resolve(memberAnswer(newest, this.segmentKey, this.kind, resolved));
+    },
+    failed(this: MemberWaiter, error: unknown) {
+      this.resolve(memberFailure(error, this.segmentKey, this.context));
+    },
+  };
 
   function membership(context: Context): Promise<Membership> {
     const now = clock.monotonic();
