@@ -3,7 +3,7 @@
 import { CONTEXT_HASH_BYTES, type ContextHashes, type MemberSet, type MemberSetId, shardOf } from "@rollcall/core";
 import { recordKey } from "./member-records.js";
 import { groupBitsOf, groupKey, mayHaveRecent } from "./recent-changes.js";
-import { collectWanted, findContext, listNumberAt, openRecord } from "./shard-record.js";
+import { collectWanted, findContext, listNumberAt, openRecord, type RecordParts } from "./shard-record.js";
 import type { Tables } from "./shared-environment.js";
 
 /** Looks contexts up. Make one per store: it remembers how the sets it was asked about last are grouped. */
@@ -28,6 +28,10 @@ export function createMemberLookup(): MemberLookup {
         lastAmong = [...among];
         lastWanted = Array.from(byShardBits(among), ([shardBits, ids]) => ({ shardBits, ids }));
       }
+      const [only] = lastWanted;
+      if (only !== undefined && lastWanted.length === 1 && !mayHaveRecent(used, only.shardBits)) {
+        return findInRecords(tables, hashes, only);
+      }
       const results: MemberSetId[][] = [];
       for (let index = 0; index < hashes.length / CONTEXT_HASH_BYTES; index++) {
         const found: MemberSetId[] = [];
@@ -37,6 +41,29 @@ export function createMemberLookup(): MemberLookup {
       return results;
     },
   };
+}
+
+// Many at once come sorted, so that neighbours share a record: it is read once for all of them. Nothing else is read
+// between, for the bytes are LMDB's to use again with the next record.
+function findInRecords({ members }: Tables, hashes: ContextHashes, { shardBits, ids }: WantedSets): MemberSetId[][] {
+  const results: MemberSetId[][] = [];
+  let key = -1;
+  let record: Uint8Array | undefined;
+  let parts: RecordParts | undefined;
+  for (let index = 0; index < hashes.length / CONTEXT_HASH_BYTES; index++) {
+    const found: MemberSetId[] = [];
+    results.push(found);
+    const wantedKey = recordKey(shardBits, shardOf(hashes, index, shardBits));
+    if (wantedKey !== key) {
+      key = wantedKey;
+      record = members.getBinaryFast(key);
+      parts = record && openRecord(record, record.length, shardBits);
+    }
+    if (record === undefined || parts === undefined) continue;
+    const position = findContext(record, parts, hashes, index);
+    if (position >= 0) collectWanted(record, parts, listNumberAt(record, parts, position), ids, found);
+  }
+  return results;
 }
 
 function findOne(
