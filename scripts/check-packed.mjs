@@ -43,7 +43,7 @@ export async function checkPackedPackages(check) {
     tarballs.set(name, packed.filename);
     await check(`packed: ${name}, publint`, () => pnpm(["exec", "publint", "run", "--strict", packed.filename]));
     // A package that is only a command has no types to be wrong about.
-    if (!manifest.exports?.["."]) continue;
+    if (!exportsOf(manifest).some(({ types }) => types)) continue;
     await check(`packed: ${name}, arethetypeswrong`, async () => {
       const result = await pnpm(["exec", "attw", "--profile", "esm-only", "--no-definitely-typed", packed.filename]);
       // A package without any types passes by its exit code.
@@ -53,12 +53,16 @@ export async function checkPackedPackages(check) {
   return tarballs;
 }
 
+/** What a package exports: for each path its file, and its types if it has any. */
+function exportsOf(manifest) {
+  return Object.values(manifest.exports ?? {}).map((entry) => (typeof entry === "string" ? { default: entry } : entry));
+}
+
 // A tarball has its entry points, README and licence, no test, no build state, and nothing whose source is gone.
 function checkContents(files, folder, manifest) {
   const complaints = [];
   const entries = [
-    manifest.exports?.["."]?.types,
-    manifest.exports?.["."]?.default,
+    ...exportsOf(manifest).flatMap((entry) => [entry.types, entry.default]),
     ...Object.values(manifest.bin ?? {}),
   ];
   for (const wanted of ["LICENSE", "README.md", "package.json", ...entries.filter(Boolean)]) {

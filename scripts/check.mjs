@@ -14,7 +14,7 @@ export async function runChecks() {
   await check("format and lint: biome", () => pnpm(["exec", "biome", "check", "--error-on-warnings", "."]));
   await check("unused files, exports and dependencies: knip", () => pnpm(["exec", "knip"]));
   await check("licenses: every package carries the root's", checkLicenses);
-  await check("traces: no registry host, no path of one machine", checkTraces);
+  await check("traces: no registry, no home folder", checkTraces);
   const tarballs = await checkPackedPackages(check);
   await check("packed: core with one adapter alone, installed and used", () => checkInstalledAlone(tarballs, "lmdb"));
   return tally;

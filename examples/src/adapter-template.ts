@@ -104,7 +104,6 @@ export function createTemplateStore(database: TemplateDatabase, options: Templat
     capabilities: {
       portVersion: STORE_PORT_VERSION,
       fencing: "set",
-      durable: false,
       window: { maxMembers: 8_192, maxBlocks: 512, concurrency: 2 },
       maxLookup: 1_024,
     },

@@ -6,8 +6,8 @@ import { dirname, join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { readPage } from "./documentation/page.js";
-import { planPage } from "./documentation/samples.js";
-import { runPlan, type StepResult } from "./documentation/session.js";
+import { type ConsoleStep, planPage } from "./documentation/samples.js";
+import { runPlan } from "./documentation/session.js";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -34,9 +34,11 @@ describe.each(await pages())("%s", async (name) => {
   test("does what it shows", { timeout: 300_000 }, async () => {
     const outcome = await runPlan(plan, root);
     if ("complaints" in outcome) return expect.fail(outcome.complaints);
-    for (const result of outcome.results) {
-      if (!result.done) expect.fail(`${result.step.place} failed:\n${result.output}`);
-      if (result.step.kind === "console") expectOutput(result, result.step.output);
+    for (const { step, output, status } of outcome.results) {
+      if (status === undefined) expect.fail(`${step.place} failed:\n${output}`);
+      if (step.kind !== "console") continue;
+      expectOutput(step.place, output, step.output);
+      expectStatus(step, output, status);
     }
   });
 });
@@ -48,10 +50,16 @@ async function pages(): Promise<string[]> {
   return all.filter((name) => existsSync(join(root, name)));
 }
 
-function expectOutput({ step, output }: StepResult, shown: string): void {
+function expectOutput(place: string, output: string, shown: string): void {
   const got = comparable(output);
   const wanted = comparable(shown);
-  if (!pattern(wanted).test(got)) expect(got, step.place).toBe(wanted);
+  if (!pattern(wanted).test(got)) expect(got, place).toBe(wanted);
+}
+
+/** A `…` matches an error as well: whether the command did what the page shows, its exit code says. */
+function expectStatus({ place, command, ends }: ConsoleStep, output: string, status: number): void {
+  if (ends === "shown" || (ends === "well") === (status === 0)) return;
+  expect.fail(`${place}: ${command}\nended with exit code ${status}:\n${output}`);
 }
 
 /** Without what differs from run to run: times, durations, the width of columns, and the remark on where the store is. */

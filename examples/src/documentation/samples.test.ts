@@ -2,7 +2,8 @@
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { readPage } from "./page.js";
 import { planPage } from "./samples.js";
@@ -34,6 +35,27 @@ test.each([
   const plan = await planOf(page(text));
   expect(plan.faults).toHaveLength(1);
   await expect(runPlan(plan, "unused")).rejects.toThrow();
+});
+
+test("knows how each command of a console ended, and how the page says that it must", async () => {
+  const plan = await planOf(
+    page(
+      fence("console", "$ false", "…", "$ false; echo $?", "1", "$ false", "$ echo $?", "1", "$ true"),
+      fence("console", "$ rollcall check nobody u-1 --json", '{"error":…}', "$ echo one; false", "…"),
+    ),
+  );
+  const outcome = await runPlan(plan, dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url))))));
+  const results = "results" in outcome ? outcome.results : [];
+  const told = results.map(({ step, status }) => step.kind === "console" && [step.command, step.ends, status]);
+  expect(told).toEqual([
+    ["false", "well", 1],
+    ["false; echo $?", "shown", 0],
+    ["false", "shown", 1],
+    ["echo $?", "well", 0],
+    ["true", "well", 0],
+    ["rollcall check nobody u-1 --json", "badly", 2],
+    ["echo one; false", "well", 1],
+  ]);
 });
 
 test("takes a marked fence, a comment and a quoted text for what they are", async () => {

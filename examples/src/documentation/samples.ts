@@ -9,12 +9,24 @@ interface Sample {
   text: string;
 }
 
+/** One command as a console shows it, and what it prints. */
+export interface ConsoleStep {
+  readonly kind: "console";
+  readonly place: string;
+  readonly command: string;
+  readonly output: string;
+  /**
+   * How the command must end. `badly`: what it prints begins with an error, as text or as JSON. `shown`: the page prints the
+   * exit code (`…; echo $?`, or `echo $?` as the next command), so its output says it. `well`: any other.
+   */
+  readonly ends: "well" | "badly" | "shown";
+}
+
 /** One step of a page's plan. */
 export type Step =
   /** Shell commands; the first that fails ends the page. */
   | { readonly kind: "shell"; readonly place: string; readonly text: string }
-  /** One command as a console shows it, and what it prints. */
-  | { readonly kind: "console"; readonly place: string; readonly command: string; readonly output: string }
+  | ConsoleStep
   | { readonly kind: "run"; readonly place: string; readonly sample: Sample }
   /** A file that the reader saves, for a later command. */
   | { readonly kind: "save"; readonly place: string; readonly sample: Sample };
@@ -121,18 +133,28 @@ function nameOf({ text }: Fence): string | undefined {
   return /^\/\/ ([\w.-]+\.(?:ts|mjs|js))$/m.exec(text.split("\n", 1)[0] ?? "")?.[1];
 }
 
-function consoleSteps({ place, text }: Fence, faults: string[]): Step[] {
-  const steps: { kind: "console"; place: string; command: string; output: string }[] = [];
+function consoleSteps({ place, text }: Fence, faults: string[]): ConsoleStep[] {
+  const steps: { command: string; output: string }[] = [];
   let isContinued = false;
   for (const line of text.split("\n")) {
     const current = steps.at(-1);
-    if (line.startsWith("$ ")) steps.push({ kind: "console", place, command: line.slice(2), output: "" });
+    if (line.startsWith("$ ")) steps.push({ command: line.slice(2), output: "" });
     else if (current === undefined) faults.push(`${place}: begins with output; a command begins with "$ "`);
     else if (isContinued) current.command += `\n${line}`;
     else current.output += `${line}\n`;
     isContinued = line.endsWith("\\");
   }
-  return steps;
+  return steps.map((step, index) => ({
+    kind: "console",
+    place,
+    ...step,
+    ends: endOf(step, steps[index + 1]?.command),
+  }));
+}
+
+function endOf(step: { command: string; output: string }, next = ""): ConsoleStep["ends"] {
+  if (/;\s*echo\b.*\$\?/.test(step.command) || /^echo\b.*\$\?/.test(next)) return "shown";
+  return /^(?:error: |\{"error":)/.test(step.output) ? "badly" : "well";
 }
 
 function isJson(text: string): boolean {

@@ -14,8 +14,9 @@ import { OUTSIDE_COMMANDS, type Plan, runnable, type Step } from "./samples.js";
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);
 
-/** Between the outputs of two steps: a character that no command prints. */
+/** Between two steps, and between the output of a step and its status: characters that no command prints. */
 const MARK = "\x1e";
+const STATUS_MARK = "\x1f";
 
 /** A page that takes longer hangs. */
 const MOST_MS = 240_000;
@@ -24,8 +25,8 @@ const MOST_MS = 240_000;
 export interface StepResult {
   readonly step: Step;
   readonly output: string;
-  /** Whether the shell got past it. */
-  readonly done: boolean;
+  /** The exit code of its last command; `undefined` if the shell did not get past the step. */
+  readonly status: number | undefined;
 }
 
 /**
@@ -114,14 +115,16 @@ async function runSteps({ steps }: Plan, folder: string, root: string): Promise<
     await output.close();
   }
   const [, ...parts] = (await readFile(log, "utf8")).split(MARK);
-  return steps.map((step, index) => ({ step, output: parts[index] ?? "", done: parts.length > index + 1 }));
+  return steps.map((step, index) => {
+    const [output = "", status] = parts[index]?.split(STATUS_MARK) ?? [];
+    return { step, output, status: status === undefined ? undefined : Number(status) };
+  });
 }
 
 function commandsOf(step: Step, index: number, folder: string): string {
-  const mark = `printf '\\036'\n`;
-  // What a person would see of the exit code must survive the mark.
-  const begin = index === 0 ? mark : "";
-  const end = `rollcall_status=$?; ${mark}`;
+  const begin = index === 0 ? "printf '\\036'\n" : "";
+  // What a person would see of the exit code must survive the marks.
+  const end = "rollcall_status=$?; printf '\\037%s\\036' \"$rollcall_status\"\n";
   switch (step.kind) {
     case "shell":
       return `${begin}set -e\n${step.text}\nset +e\n${end}`;

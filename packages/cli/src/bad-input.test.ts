@@ -77,7 +77,7 @@ describe("input that cannot be read", () => {
       what: "a line that is not JSON",
       argv: ["bad.ndjson", "--pointer", "/id"],
       contents: '{"id":"d"}\n{"id":"secret',
-      says: "line 2",
+      says: "line 2: is not JSON; nothing was applied",
     },
     { what: "a missing file", argv: ["absent.txt"], says: "no such file" },
     { what: "a directory", argv: ["."], says: "is a directory" },
@@ -95,6 +95,19 @@ describe("input that cannot be read", () => {
       await expectUntouched();
     });
   }
+});
+
+describe("a request that is wrong", () => {
+  it("says so without talk of causes that would not help", async () => {
+    for (const argv of [
+      ["sync", "vips", "absent.txt"],
+      ["membership", "a", "--pepper-file", "absent"],
+    ]) {
+      const { exit, stderr } = await place.run(argv);
+      expect(exit).toBe(2);
+      expect(stderr).toMatch(/^error: .*\[invalid_request\]\n$/);
+    }
+  });
 });
 
 describe("requests that are refused", () => {

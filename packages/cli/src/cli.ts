@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { inspect } from "node:util";
-import { isRollcallError, type RollcallErrorCode } from "@rollcall/core";
+import { isRollcallError, type RollcallError, type RollcallErrorCode } from "@rollcall/core";
 import { Command, CommanderError } from "commander";
 import { addCheck } from "./commands/check.js";
 import { addCopy } from "./commands/copy.js";
@@ -80,9 +80,12 @@ const HINTS: { readonly [Code in RollcallErrorCode]?: string } = {
   corrupt_data: '"rollcall verify" tells more',
 };
 
-/** What a database called its error. Its message is not shown: it could hold a password. ROLLCALL_DEBUG shows all of it. */
-function nativeCode(cause: unknown): string | undefined {
-  if (!(cause instanceof Error) || !("code" in cause)) return undefined;
+/**
+ * What a database called its error. Its message is not shown: it could hold a password. ROLLCALL_DEBUG shows all of it. Nothing where the
+ * request is wrong: its message says all there is to do.
+ */
+function nativeCode({ code, cause }: RollcallError): string | undefined {
+  if (exitCodeFor(code) === EXIT.invalid || !(cause instanceof Error) || !("code" in cause)) return undefined;
   return `the cause was ${cause.name} ${String(cause.code)}; ROLLCALL_DEBUG=1 shows all of it`;
 }
 
@@ -120,7 +123,7 @@ function reportError(error: unknown, argv: readonly string[], context: RunContex
     return interruptionExitCode(context.signal.reason);
   }
   if (isRollcallError(error)) {
-    terminal.error(error.code, error.message, error.retryable, HINTS[error.code] ?? nativeCode(error.cause));
+    terminal.error(error.code, error.message, error.retryable, HINTS[error.code] ?? nativeCode(error));
     if (context.env.ROLLCALL_DEBUG) context.stderr.write(`${inspect(error.cause)}\n`);
     return exitCodeFor(error.code);
   }

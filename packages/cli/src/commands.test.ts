@@ -1,5 +1,6 @@
+import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createWorkplace, runHere, type Workplace } from "./testing/rollcall-process.js";
+import { createWorkplace, errorOf, runHere, type Workplace } from "./testing/rollcall-process.js";
 
 let place: Workplace;
 
@@ -51,6 +52,19 @@ describe("rollcall check", () => {
       { key: "z", decision: "none" },
       { key: "a", decision: "included" },
     ]);
+  });
+
+  it("answers with one JSON object or none, and speaks of no change, when the file turns out to be broken", async () => {
+    place.file("broken.ndjson", `${'"a"\n'.repeat(100_000)}{"half`);
+    place.file("broken.csv", `id,x\n${"a,1\n".repeat(100_000)}"a,1\n`);
+    for (const argv of [["broken.ndjson"], ["broken.csv", "--column", "id"]]) {
+      const finished = await place.run(["check", "vips", "--json", "--file", ...argv]);
+      expect({ exit: finished.exit, stdout: finished.stdout }).toEqual({ exit: 2, stdout: "" });
+      const { code, message } = errorOf(finished);
+      expect(code).toBe("invalid_request");
+      expect(message).toContain("line 10000");
+      expect(message).not.toContain("applied");
+    }
   });
 
   it("stops quietly when nobody reads on", async () => {
@@ -162,6 +176,22 @@ describe("rollcall forget, sweep, verify and copy", () => {
   });
 });
 
+describe("rollcall copy from what is not there", () => {
+  for (const [what, from, environment] of [
+    ["a folder", "lmdb:./mistyped", "default"],
+    ["an environment", "lmdb:./rollcall-data", "mistyped"],
+  ] as const) {
+    it(`${what}: fails, and makes neither source nor target`, async () => {
+      const listing = () => [...readdirSync(place.folder), ...readdirSync(place.path("rollcall-data"))].sort();
+      const before = listing();
+      const finished = await place.run(["copy", from, "lmdb:./target", "--environment", environment, "--json"]);
+      expect({ exit: finished.exit, stdout: finished.stdout }).toEqual({ exit: 6, stdout: "" });
+      expect(errorOf(finished).code).toBe("store_read_only");
+      expect(listing()).toEqual(before);
+    });
+  }
+});
+
 describe("the command itself", () => {
   it("uses the store of the flag before that of the variable before that of rollcall init", async () => {
     await place.run(["sync", "only-here", "--store", "lmdb:./flagged"], { stdin: "a\n" });
@@ -189,7 +219,18 @@ describe("the command itself", () => {
   });
 
   it("prints help with examples for every command, and its version", async () => {
-    const commands = [[], ["init"], ["sync"], ["check"], ["membership"], ["forget"], ["copy"], ["sweep"], ["verify"]];
+    const commands = [
+      [],
+      ["init"],
+      ["sync"],
+      ["check"],
+      ["membership"],
+      ["forget"],
+      ["copy"],
+      ["sweep"],
+      ["verify"],
+      ["segments"],
+    ];
     const segments = ["list", "show", "edit", "delete", "history"].map((name) => ["segments", name]);
     for (const command of [...commands, ...segments]) {
       const { exit, stdout } = await runHere([...command, "--help"]);

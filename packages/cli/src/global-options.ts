@@ -84,7 +84,9 @@ export async function readPepper(flags: GlobalFlags, env: NodeJS.ProcessEnv): Pr
     return env.ROLLCALL_PEPPER;
   }
   const bytes = await readFile(flags.pepperFile).catch((cause: unknown) => {
-    throw new RollcallError("invalid_request", `the pepper file ${flags.pepperFile} cannot be read`, { cause });
+    throw new RollcallError("invalid_request", `the pepper file ${flags.pepperFile} is not there, or cannot be read`, {
+      cause,
+    });
   });
   const end = bytes.at(-1) === 0x0a ? (bytes.at(-2) === 0x0d ? bytes.length - 2 : bytes.length - 1) : bytes.length;
   if (end === 0) throw new RollcallError("invalid_request", `the pepper file ${flags.pepperFile} is empty`);

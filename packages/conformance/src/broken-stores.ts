@@ -1,12 +1,15 @@
 // Deliberately broken stores, each with one realistic fault: what the suite must catch. Not part of the package's face.
 
+import { randomUUID } from "node:crypto";
 import {
   type Block,
   createMemoryDatabase,
   createMemoryStore,
   type Fence,
   isRollcallError,
+  LIST_NAMES,
   type MemberSet,
+  type Revision,
   RollcallError,
   type SegmentStore,
   type StoreCapabilities,
@@ -30,6 +33,7 @@ interface Shared {
   readonly history: Map<string, SyncReport[]>;
   readonly free: MemberSet[];
   calls: number;
+  epoch?: string;
 }
 
 type Break = (store: SegmentStore, shared: Shared) => Partial<SegmentStore>;
@@ -398,6 +402,35 @@ const registryFaults: readonly BrokenStore[] = [
       };
     },
   ),
+  broken(
+    "moves the epoch only with the write after",
+    "the epoch moves with every putSegment, for every handle, and never returns",
+    (store, shared) => ({
+      async putSegment(next, expected) {
+        const before = await store.getEpoch();
+        await store.putSegment(next, expected);
+        // Kept for all handles: the record is there, and nobody is told.
+        shared.epoch = before;
+      },
+      getEpoch: async () => shared.epoch ?? (await store.getEpoch()),
+    }),
+  ),
+  broken(
+    "publishes the two lists of a segment one after the other",
+    "a segment record is seen whole by those who read while it is put",
+    (store) => ({
+      async putSegment(next, expected) {
+        const present = await store.getSegment(next.key);
+        const flipsBoth = LIST_NAMES.every((list) => present?.[list].set?.id !== next[list].set?.id);
+        if (present === undefined || present.revision !== expected || !flipsBoth)
+          return await store.putSegment(next, expected);
+        const half = { ...present, included: next.included, revision: randomUUID() as Revision };
+        await store.putSegment(half, expected);
+        await macrotask();
+        await store.putSegment(next, half.revision);
+      },
+    }),
+  ),
   broken("hides tombstones", "a tombstone stays, and is listed", (store) => ({
     listSegments: async () => (await store.listSegments()).filter(({ state }) => state === "live"),
   })),
@@ -445,7 +478,7 @@ const registryFaults: readonly BrokenStore[] = [
     place: (environment) => environment.toLowerCase(),
   }),
   broken(
-    "forgets reports when the last handle closes, and says that it is durable",
+    "keeps the reports in the handle that wrote them",
     "everything acknowledged is there after all handles were closed",
     (store) => {
       const own = new Map<string, SyncReport[]>();
@@ -461,7 +494,6 @@ const registryFaults: readonly BrokenStore[] = [
         getHistory: async (key) => own.get(key) ?? [],
       };
     },
-    { capabilities: { durable: true } },
   ),
 ];
 

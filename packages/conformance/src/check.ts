@@ -54,19 +54,11 @@ export interface CheckContext {
   reader(store?: SegmentStore, options?: Omit<SegmentReaderOptions, "store">): Promise<SegmentReader>;
 }
 
-/** Decides by declared capabilities alone whether a check applies; a skip shows with the reason. */
-interface Need {
-  readonly reason: string;
-  met(capabilities: StoreCapabilities): boolean;
-}
-
-/** One fact that every store must show. */
+/** One fact that every store must show: where a capability decides what is promised, the check asks for what is declared. */
 export interface Check {
   /** Unique in the suite. */
   readonly name: string;
   readonly promise: PromiseName;
-  /** Default: every store. */
-  readonly needs?: Need;
   run(t: CheckContext): Promise<void>;
 }
 

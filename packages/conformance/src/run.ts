@@ -18,11 +18,9 @@ const TIDY_UP_MS = 5_000;
 /** How one check ended. */
 export interface CheckResult {
   readonly name: string;
-  readonly outcome: "passed" | "failed" | "skipped";
+  readonly outcome: "passed" | "failed";
   /** Why it failed. */
   readonly error?: unknown;
-  /** Why it was skipped. */
-  readonly reason?: string;
 }
 
 /** Runs every check of the suite, one after the other, without a test runner. Never rejects for a failed check. */
@@ -48,8 +46,6 @@ export async function runCheck(check: Check, harness: Harness, options: Conforma
   const workplace = createWorkplace(harness, options);
   try {
     const context = await workplace.start();
-    if (check.needs !== undefined && !check.needs.met(context.capabilities))
-      return { name, outcome: "skipped", reason: check.needs.reason };
     await withDeadline(check.run(context), name, timeoutOf(options));
     return { name, outcome: "passed" };
   } catch (error) {

@@ -18,9 +18,8 @@ export function conformance(name: string, harness: Harness, options: Conformance
 
 function register(check: Check, harness: Harness, options: ConformanceOptions): void {
   // The check has its own deadline, which says more than the one of the runner.
-  it(check.name, { timeout: timeoutOf(options) + 30_000 }, async (context) => {
+  it(check.name, { timeout: timeoutOf(options) + 30_000 }, async () => {
     const result = await runCheck(check, harness, options);
-    if (result.outcome === "skipped") context.skip(result.reason);
     if (result.outcome === "failed") throw result.error;
   });
 }

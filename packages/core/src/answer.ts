@@ -1,11 +1,13 @@
 // What a reader answers, and how far an answer can be trusted. Answers for one segment are few, so each is made once.
 
+import type { Member } from "./members.js";
 import type { KindView, SegmentView } from "./registry-snapshot.js";
 
 /** Who is asked about. */
 export interface Context {
   readonly kind: string;
-  readonly key: string;
+  /** As it was synced: an integer stands for its decimal digits. What cannot be a key, as an empty one, is in no segment. */
+  readonly key: Member;
 }
 
 /**

@@ -1,3 +1,5 @@
+// The hash of a context: known digests, the pepper, and which keys are refused.
+
 import { createHash, createHmac } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { contextHash, createHashWriter, MAX_KEY_BYTES, pepperCheck } from "./context-hash.js";

@@ -5,10 +5,12 @@ import { createEngine, type Engine } from "./engine.js";
 import { RollcallError } from "./errors.js";
 import { scanSet } from "./growth.js";
 import { type HeldLease, isActive, withLease } from "./lease.js";
-import type { Partitioner } from "./partitioner.js";
+import { createPartitioner, type Partitioner } from "./partitioner.js";
 import { updateEnvironment } from "./registry.js";
+import type { SyncReport } from "./report.js";
 import type { CallOptions, RollcallOptions } from "./rollcall.js";
-import { LIST_NAMES, type ListName, type Segment } from "./segment.js";
+import { LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
+import { deleteSegment } from "./segment-edits.js";
 import { flipped, type StagedSet, writeStagedSet } from "./staged-set.js";
 import type { SegmentStore } from "./store.js";
 
@@ -47,6 +49,11 @@ export async function copy(from: SegmentStore, to: SegmentStore, options: CopyOp
     members += await copySegment(source, target, key, { ...options, onProgress: progressFrom(members, options) });
     await copyHistory(source, target, key);
     copied++;
+  }
+  const copiedKeys = new Set<string>(segments.filter(({ state }) => state === "live").map(({ key }) => key));
+  for (const { key, state } of await target.retrying(() => to.listSegments(), options)) {
+    // An interrupted copy brought it, and the source has deleted it since.
+    if (state === "live" && !copiedKeys.has(key)) await deleteSegment(target, key, options);
   }
   await updateEnvironment(target, ({ copyingFrom: _done, ...environment }) => environment);
   return { segments: copied, members };
@@ -98,7 +105,8 @@ async function copySegment(source: Engine, target: Engine, key: Segment["key"], 
           members += written.adds;
         }
         await lease.finish((current) => {
-          let next: Segment = { ...current, lastSyncedAt: segment.lastSyncedAt };
+          const { details, positions, recentSyncIds, lastSyncedAt } = segment;
+          let next: Segment = { ...current, details, positions, recentSyncIds, lastSyncedAt };
           for (const [list, set] of staged) next = flipped(next, list, set, target.clock.now());
           return next;
         });
@@ -123,24 +131,35 @@ async function readSegment(
     if (segment?.state !== "live") return undefined;
     if (!isActive(segment, clock.now())) {
       const lists = new Map<ListName, Partitioner>();
-      for (const list of LIST_NAMES) {
-        const { set } = segment[list];
-        if (set !== undefined) lists.set(list, await scanSet(source, set, options));
+      let isSound = false;
+      try {
+        for (const list of LIST_NAMES) lists.set(list, await scanList(source, segment[list].set, options));
+        const after = await retrying(() => store.getSegment(key), options);
+        isSound = after?.revision === segment.revision;
+      } finally {
+        if (!isSound) for (const partitioner of lists.values()) await partitioner.dispose();
       }
-      const after = await retrying(() => store.getSegment(key), options);
-      if (after?.revision === segment.revision) return { segment, lists };
-      for (const partitioner of lists.values()) await partitioner.dispose();
+      if (isSound) return { segment, lists };
     }
     await clock.sleep(100 + 100 * Math.random(), options.signal);
   }
   throw new RollcallError("segment_busy", `segment ${key} is being written all the time; copy when its syncs pause`);
 }
 
-// Everything of the source but what belongs to the store: lease, sets and revision.
+// A list without a set has nothing to scan, and is copied as empty all the same: an earlier copy may have filled it.
+async function scanList(source: Engine, set: MemberSet | undefined, options: CopyOptions): Promise<Partitioner> {
+  return set === undefined ? createPartitioner() : scanSet(source, set, options);
+}
+
+// What identifies the segment, and of what is there already what belongs to the store. What says how far the segment is
+// comes with its members: until then it must not answer for syncs that it does not hold.
 function asTarget(source: Segment, current: Segment | undefined): Segment {
   const { lastSyncedAt: _later, ...record } = source;
   return {
     ...record,
+    details: current?.details ?? {},
+    positions: [],
+    recentSyncIds: [],
     generation: Math.max(source.generation, current?.generation ?? 0),
     lease: current?.lease ?? { token: 0, expiresAt: 0 },
     included: current?.included ?? { count: { value: 0, exact: true } },
@@ -205,9 +224,16 @@ function createDigest() {
   };
 }
 
+// Appended oldest first, so that after an interruption what is there is where to go on from.
 async function copyHistory(source: Engine, target: Engine, key: Segment["key"]): Promise<void> {
-  const present = await target.retrying(() => target.store.getHistory(key));
-  if (present.length > 0) return;
-  const reports = await source.retrying(() => source.store.getHistory(key));
-  for (const report of reports.reverse()) await target.retrying(() => target.store.appendHistory(key, report));
+  const [newest] = await target.retrying(() => target.store.getHistory(key));
+  const reports = (await source.retrying(() => source.store.getHistory(key))).reverse();
+  const present = newest === undefined ? -1 : reports.findLastIndex((report) => isSameReport(report, newest));
+  for (const report of reports.slice(present + 1)) {
+    await target.retrying(() => target.store.appendHistory(key, report));
+  }
+}
+
+function isSameReport(a: SyncReport, b: SyncReport): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -88,7 +88,7 @@ function fillDefaults(options: RollcallOptions): EngineOptions {
     tempDir: options.tempDir,
     retries: options.retry?.retries ?? 5,
     minDelayMs: options.retry?.minDelayMs ?? 100,
-    warn: options.onWarning ?? ((warning) => process.emitWarning(warning)),
+    warn: guarded(options.onWarning ?? ((warning) => process.emitWarning(warning))),
     clock: options.clock ?? systemClock,
   };
   for (const name of ["leaseTtlMs", "leaseWaitMs", "graceMs", "memoryLimitBytes", "retries", "minDelayMs"] as const) {
@@ -110,6 +110,17 @@ function fillDefaults(options: RollcallOptions): EngineOptions {
     throw new RollcallError("invalid_request", "pepper must not be empty; leave it out to use none");
   }
   return settings;
+}
+
+// Warnings are given from the background too, where what the callback throws would end the process.
+function guarded(onWarning: (warning: Error) => void): (warning: Error) => void {
+  return (warning) => {
+    try {
+      onWarning(warning);
+    } catch (error) {
+      process.emitWarning(asError(error));
+    }
+  };
 }
 
 function asError(error: unknown): Error {

@@ -42,7 +42,8 @@ export function requireSamePepper(environment: Environment, check: string | unde
       : check === undefined
         ? "with a pepper"
         : "with another pepper";
-  throw new RollcallError("pepper_mismatch", `environment ${name} was made ${made}; pass the pepper it was made with`);
+  const remedy = environment.pepperCheck === undefined ? "pass none" : "pass the pepper it was made with";
+  throw new RollcallError("pepper_mismatch", `environment ${name} was made ${made}; ${remedy}`);
 }
 
 /** Keeps a resume hint. */

@@ -4,8 +4,8 @@ import { contextHash } from "./context-hash.js";
 import { type ContextHashes, shardOf } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
 import { isRollcallError, RollcallError } from "./errors.js";
-import { type HeldLease, isActive, withLease } from "./lease.js";
-import { contextKindSchema, parseName } from "./names.js";
+import { type HeldLease, withLease } from "./lease.js";
+import { type ContextKind, contextKindSchema, parseName } from "./names.js";
 import type { CallOptions, ForgetReport } from "./rollcall.js";
 import { LIST_NAMES, type ListName, type MemberSet, type MemberSetId, type Segment } from "./segment.js";
 import type { Fence } from "./store.js";
@@ -16,35 +16,38 @@ export async function forget(
   context: { readonly kind: string; readonly key: string },
   options: CallOptions,
 ): Promise<ForgetReport> {
-  const { store, clock, retrying } = engine;
+  const { store, retrying } = engine;
   const kind = parseName(contextKindSchema, context.kind, "context kind");
   const hash = contextHash(context.key, engine.options.pepper);
   if (hash === undefined) throw new RollcallError("invalid_request", "the context key cannot be a member; check it");
   const segments: string[] = [];
   const { signal } = options;
   for (const segment of await retrying(() => store.listSegments(), { signal })) {
-    if (segment.contextKind !== kind) continue;
+    // Retired sets may be of a former life of the segment, with another kind.
+    const isOfKind = segment.contextKind === kind;
+    if (!isOfKind && segment.retired.length === 0) continue;
     // A writer under way may be about to bring the context in: then the lease must be waited for.
-    const mayHold = isActive(segment, clock.now()) || segment.lease.holder !== undefined;
-    if (!mayHold && (await setsWith(engine, hash, setsOf(segment), signal)).length === 0) continue;
+    const mayHold = isOfKind && segment.lease.holder !== undefined;
+    if (!mayHold && (await setsWith(engine, hash, setsOf(segment, kind), signal)).length === 0) continue;
     const leased = await withLease(
       engine,
       {
         segmentKey: segment.key,
         changes: LIST_NAMES,
         signal,
-        prepare: (current) => (current?.contextKind === kind ? current : undefined),
+        prepare: (current) => current,
       },
-      (lease) => removeFrom(engine, lease, hash),
+      (lease) => removeFrom(engine, lease, hash, kind),
     );
     if (leased?.result === true) segments.push(segment.key);
   }
   return { segments: segments.sort() };
 }
 
-function setsOf(segment: Segment): MemberSet[] {
+function setsOf(segment: Segment, kind: ContextKind): MemberSet[] {
   const current = LIST_NAMES.map((list) => segment[list].set).filter((set) => set !== undefined);
-  return [...current, ...segment.staged, ...segment.retired.map(({ set }) => set)];
+  const inUse = segment.contextKind === kind ? [...current, ...segment.staged] : [];
+  return [...inUse, ...segment.retired.map(({ set }) => set)];
 }
 
 async function setsWith(
@@ -58,13 +61,15 @@ async function setsWith(
   return among.filter((set) => ids?.includes(set.id));
 }
 
-async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes): Promise<boolean> {
+async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes, kind: ContextKind): Promise<boolean> {
   const { store, retrying } = engine;
   const { segment, fence, signal } = lease;
   const removed: Record<ListName, number> = { included: 0, excluded: 0 };
   const exact: Record<ListName, boolean> = { ...lease.wasExact };
-  const found = await setsWith(engine, hash, setsOf(segment), signal);
-  const fences = await fencesOfRetired(engine, lease, found);
+  const fences = await fencesOfRetired(engine, lease);
+  // A writer that is gone may still have a write on its way, into its staged set too, which is retired by now.
+  for (const set of setsOf(segment, kind)) await shutOut(engine, lease, set, fences.get(set.id) ?? fence);
+  const found = await setsWith(engine, hash, setsOf(segment, kind), signal);
   for (const set of found) {
     const block = { shard: shardOf(hash, 0, set.shardBits), adds: new Uint8Array(0), removes: hash };
     const list = LIST_NAMES.find((name) => segment[name].set?.id === set.id);
@@ -76,11 +81,8 @@ async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes)
       const changes = await retrying(() => store.writeBlocks(set, [block], writer), { signal, onRetry });
       if (list !== undefined) removed[list] += changes.removed;
     } catch (error) {
-      const isRetired = segment.retired.some((retired) => retired.set.id === set.id);
-      if (!isRetired || !isRollcallError(error, "stale_lease")) throw error;
-      // Not by a newer writer, for the lease is held: a sweep has begun to drop the retired set. Complete the drop, and the context is gone with it.
-      await lease.update((current) => current);
-      await retrying(() => store.dropMemberSets([set]), { signal });
+      if (!isRollcallError(error, "stale_lease")) throw error;
+      await completeDrop(engine, lease, set, error);
     }
   }
   await lease.finish((current) => {
@@ -94,17 +96,32 @@ async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes)
   return found.length > 0;
 }
 
+async function shutOut(engine: Engine, lease: HeldLease, set: MemberSet, fence: Fence): Promise<void> {
+  try {
+    await engine.retrying(() => engine.store.raiseFence(set, fence), { signal: lease.signal });
+  } catch (error) {
+    if (!isRollcallError(error, "stale_lease")) throw error;
+    await completeDrop(engine, lease, set, error);
+  }
+}
+
+// A retired set that refuses the newest writer is being dropped by a sweep: once the drop is complete, the context is gone
+// with it.
+async function completeDrop(engine: Engine, lease: HeldLease, set: MemberSet, refusal: unknown): Promise<void> {
+  await lease.update((current) => current);
+  if (!lease.segment.retired.some((retired) => retired.set.id === set.id)) throw refusal;
+  await engine.retrying(() => engine.store.dropMemberSets([set]), { signal: lease.signal });
+}
+
 // A retired set may be of an earlier generation of the segment; its fence takes a newer token of its own generation only.
 async function fencesOfRetired(
   { store, retrying }: Engine,
   { segment, fence, signal }: HeldLease,
-  found: readonly MemberSet[],
 ): Promise<ReadonlyMap<MemberSetId, Fence>> {
-  const retired = new Set(segment.retired.map(({ set }) => set.id));
-  if (!found.some((set) => retired.has(set.id))) return new Map();
-  const known = await retrying(() => store.listMemberSets(), { signal });
   const fences = new Map<MemberSetId, Fence>();
-  for (const { id, fence: stored } of known) {
+  if (segment.retired.length === 0) return fences;
+  const retired = new Set(segment.retired.map(({ set }) => set.id));
+  for (const { id, fence: stored } of await retrying(() => store.listMemberSets(), { signal })) {
     if (stored !== undefined && retired.has(id)) fences.set(id, { ...fence, generation: stored.generation });
   }
   return fences;

@@ -1,5 +1,6 @@
 // Rewrites a member set with other shards: when its blocks have become too large, or when a repair needs a sound copy.
 
+import { CONTEXT_HASH_BYTES } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
 import { RollcallError, throwIfAborted } from "./errors.js";
 import { appendHistory } from "./history.js";
@@ -93,7 +94,7 @@ export async function scanSet(
   const partitioner = createPartitioner({ memoryLimitBytes: options.memoryLimitBytes, tempDir: options.tempDir });
   try {
     for await (const hashes of store.scanMembers(set)) {
-      if (hashes.length % 16 !== 0)
+      if (hashes.length % CONTEXT_HASH_BYTES !== 0)
         throw new RollcallError("corrupt_data", `member set ${set.id} holds a broken block; run verify`);
       partitioner.appendHashes(hashes, ADD);
       if (partitioner.overLimit) await partitioner.spill();

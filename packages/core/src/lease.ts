@@ -85,8 +85,10 @@ export async function withLease<T>(
     signal,
     update: (change) => updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence))),
     async finish(change) {
+      let decidedAt = engine.clock.monotonic();
       const done = await updateSegment(engine, fence.segmentKey, (current) => {
         if (current !== undefined && isNoted(current, fence)) return current;
+        decidedAt = engine.clock.monotonic();
         const next = change(held(current, fence));
         const note = { token: fence.token, holder: fence.holder };
         return {
@@ -96,6 +98,8 @@ export async function withLease<T>(
         };
       });
       finished = true;
+      if (engine.clock.monotonic() - decidedAt > engine.options.graceMs / 10)
+        await retireFromNow(engine, segment, done);
       return done;
     },
   };
@@ -220,6 +224,21 @@ async function raiseFences(
   }
 }
 
+// The process stood still between deciding and writing, so the sets it retired look as if readers had left them long ago.
+async function retireFromNow(engine: Engine, before: Segment, done: Segment): Promise<void> {
+  const waiting = new Set(before.retired.map(({ set }) => set.id));
+  const fresh = new Set(done.retired.filter(({ set, at }) => at > 0 && !waiting.has(set.id)).map(({ set }) => set.id));
+  const at = engine.clock.now();
+  await updateSegment(engine, before.key, (current) => {
+    if (current === undefined || !current.retired.some((entry) => fresh.has(entry.set.id) && entry.at < at))
+      return current;
+    return {
+      ...current,
+      retired: current.retired.map((entry) => (fresh.has(entry.set.id) ? { ...entry, at } : entry)),
+    };
+  });
+}
+
 async function renew(engine: Engine, fence: Fence, stop: AbortSignal, lost: AbortController): Promise<void> {
   const { clock, options } = engine;
   while (!stop.aborted) {
@@ -235,7 +254,7 @@ async function renew(engine: Engine, fence: Fence, stop: AbortSignal, lost: Abor
         return { ...segment, lease: { ...segment.lease, expiresAt: clock.now() + options.leaseTtlMs } };
       });
     } catch (error) {
-      if (error instanceof RollcallError && error.code === "stale_lease") {
+      if (isRollcallError(error, "stale_lease")) {
         lost.abort(error);
         return;
       }

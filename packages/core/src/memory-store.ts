@@ -87,7 +87,6 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
   const capabilities: StoreCapabilities = {
     portVersion: STORE_PORT_VERSION,
     fencing: options.fencing ?? "set",
-    durable: false,
     window: { maxMembers: 16_384, maxBlocks: 1_024, concurrency: 4 },
     maxLookup: 4_096,
   };

@@ -10,7 +10,7 @@ import { type HeldLease, withLease } from "./lease.js";
 import type { Delta } from "./members.js";
 import { createPartitioner } from "./partitioner.js";
 import { buildReport, type SyncReport } from "./report.js";
-import type { MergeOptions } from "./rollcall.js";
+import type { MergeOptions, Progress } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, listNameSchema, type MemberSet, type Segment } from "./segment.js";
 import { countBySet, countMembers, type WriteResult, writeMembers } from "./set-writer.js";
 import { ADD, REMOVE } from "./sorter.js";
@@ -35,7 +35,7 @@ interface PendingMerge {
 /** Commits merges, one group at a time for each segment. */
 export interface MergeQueue {
   merge(segmentKey: string, delta: Delta, options: MergeOptions): Promise<SyncReport>;
-  /** Resolves when nothing is under way any more. */
+  /** Resolves when nothing is under way any more, growth after a merge included. */
   drain(): Promise<void>;
 }
 
@@ -56,10 +56,7 @@ export function createMergeQueue(engine: Engine): MergeQueue {
     queue.push(merge);
     waiting.set(key, queue);
     if (!working.has(key)) {
-      working.set(
-        key,
-        work(key).finally(() => working.delete(key)),
-      );
+      working.set(key, work(key));
     }
   }
 
@@ -69,12 +66,19 @@ export function createMergeQueue(engine: Engine): MergeQueue {
       waiting.delete(key);
       const group = takeGroup(queue);
       if (queue.length > 0) waiting.set(key, queue);
-      if (group.length === 0) return;
+      if (group.length === 0) {
+        // In the same turn in which the queue was found empty: who comes later starts anew.
+        working.delete(key);
+        return;
+      }
       await commit(engine, group);
     }
   }
 
   return {
+    async drain() {
+      while (working.size > 0) await Promise.all(working.values());
+    },
     async merge(segmentKey, delta, options) {
       const { clock } = engine;
       const startedAt = clock.now();
@@ -82,9 +86,7 @@ export function createMergeQueue(engine: Engine): MergeQueue {
       const request = parseSyncRequest(segmentKey, options);
       const list = listNameSchema.safeParse(options.list ?? "included");
       if (!list.success) throw new RollcallError("invalid_request", "option list must be 'included' or 'excluded'");
-      if (typeof delta !== "object" || delta === null) {
-        throw new RollcallError("invalid_request", "a delta must be { changes } or { add, remove }");
-      }
+      requireDelta(delta);
       const { memoryLimitBytes } = engine.options;
       const intake = await readDelta(engine, delta, {
         ...options,
@@ -104,10 +106,17 @@ export function createMergeQueue(engine: Engine): MergeQueue {
         await intake.partitioner.dispose();
       }
     },
-    async drain() {
-      while (working.size > 0) await Promise.all(working.values());
-    },
   };
+}
+
+function requireDelta(delta: unknown): asserts delta is Delta {
+  const fields = typeof delta === "object" && delta !== null && !Array.isArray(delta) ? Object.keys(delta) : [];
+  const isDelta = fields.every((field) => ["changes", "add", "remove"].includes(field)) && fields.length > 0;
+  if (isDelta) return;
+  throw new RollcallError(
+    "invalid_request",
+    "a delta must be { changes: … } or { add: …, remove: … }, each an iterable",
+  );
 }
 
 function takeGroup(queue: PendingMerge[]): PendingMerge[] {
@@ -146,9 +155,7 @@ async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<v
         changes: LIST_NAMES.filter((list) => group.some((merge) => merge.list === list)),
         // A group is not ended by one of its callers.
         signal: group.length === 1 ? first.options.signal : undefined,
-        onProgress: (progress) => {
-          for (const merge of group) merge.options.onProgress?.(progress);
-        },
+        onProgress: tellAll(engine, group),
         prepare(current) {
           const sorted = sortOut(current, group, engine.clock.now());
           ({ sorting, segment: seen } = sorted);
@@ -166,6 +173,19 @@ async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<v
   } catch (error) {
     for (const merge of group) merge.settle({ error: sorting.refused.get(merge) ?? error });
   }
+}
+
+// What one caller's callback throws must not fail the others, whose changes are in the same write.
+function tellAll({ options }: Engine, merges: readonly PendingMerge[]): (progress: Progress) => void {
+  return (progress) => {
+    for (const merge of merges) {
+      try {
+        merge.options.onProgress?.(progress);
+      } catch (error) {
+        options.warn(error instanceof Error ? error : new Error(String(error)));
+      }
+    }
+  };
 }
 
 function refuseAborted(merge: PendingMerge): boolean {
@@ -275,12 +295,13 @@ async function writeList(
       }
     }
     const total = changes.count;
+    const tell = tellAll(engine, merges);
     let done = 0;
     const set = lease.segment[list].set ?? (await createSet(engine, lease, list, total));
     const written = await writeMembers(engine, lease, set, changes.chunks(), {
       onWritten(members) {
         done += members;
-        for (const merge of merges) merge.options.onProgress?.({ phase: "write", done, total });
+        tell({ phase: "write", done, total });
       },
     });
     return { ...written, set };

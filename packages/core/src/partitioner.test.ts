@@ -1,3 +1,5 @@
+// The partitioner: order, last words and memory, held against plain maps; and what it leaves on disk.
+
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -127,6 +127,12 @@ function createUnconfiguredReader(): SegmentReader {
   };
 }
 
+// What is neither text nor an integer cannot be a key, and neither can the empty text.
+function keyText(key: unknown): string {
+  if (typeof key === "string") return key;
+  return typeof key === "bigint" || Number.isSafeInteger(key) ? String(key) : "";
+}
+
 /** A call of `isMember` that waits for its context. */
 interface MemberWaiter extends Waiter {
   readonly resolve: (answer: MemberAnswer | Promise<MemberAnswer>) => void;
@@ -153,6 +159,7 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
   // Hot: a hit allocates nothing and reads one clock. Nothing here may throw into a request path, also where a caller
   // without types passes no context at all.
   function isMember(segmentKey: string, context: Context): Promise<MemberAnswer> {
+    const key = keyText(context?.key);
     const now = clock.monotonic();
     const snapshot = registry.usable(now);
     if (snapshot === undefined) {
@@ -165,16 +172,16 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     if (segment === undefined) return ANSWERED.unknown_segment.none;
     const { kind } = segment;
     if (kind.name !== context?.kind) return ANSWERED[judge.segment(segment)].none;
-    const known = kind.cache.get(context.key);
+    const known = kind.cache.get(key);
     if (known !== undefined && known.version >= segment.since && now - known.resolvedAt < cacheTtlMs) {
       counters.hits++;
       return ANSWERED[judge.segment(segment)][decide(segment, known)];
     }
-    if (!hasSets(segment) || typeof context.key !== "string") return ANSWERED[judge.segment(segment)].none;
+    if (!hasSets(segment) || key === "") return ANSWERED[judge.segment(segment)].none;
     return new Promise((resolve) => {
       const { resolved, failed } = memberWaiter;
       const waiter: MemberWaiter = { resolve, segmentKey, context, kind: kind.name, resolved, failed };
-      if (lookup.find(snapshot, kind.name, context.key, now, waiter)) counters.misses++;
+      if (lookup.find(snapshot, kind.name, key, now, waiter)) counters.misses++;
       else resolve(ANSWERS[judge.segment(segment)].none);
     });
   }
@@ -190,6 +197,7 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
   };
 
   function membership(context: Context): Promise<Membership> {
+    const key = keyText(context?.key);
     const now = clock.monotonic();
     const snapshot = registry.usable(now);
     if (snapshot === undefined) {
@@ -200,15 +208,14 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     }
     const kind = snapshot.kinds.get(context?.kind);
     if (kind === undefined) return Promise.resolve(membershipOf(new Map(), "healthy"));
-    const known = kind.cache.get(context.key);
+    const known = kind.cache.get(key);
     if (known !== undefined && known.version >= kind.since && now - known.resolvedAt < cacheTtlMs) {
       counters.hits++;
       return Promise.resolve(membershipOf(decideAll(kind, known), judge.kind(kind)));
     }
-    if (kind.sets.length === 0 || typeof context.key !== "string")
-      return Promise.resolve(membershipOf(new Map(), judge.kind(kind)));
+    if (kind.sets.length === 0 || key === "") return Promise.resolve(membershipOf(new Map(), judge.kind(kind)));
     return new Promise((resolve) => {
-      const sent = lookup.find(snapshot, kind.name, context.key, now, {
+      const sent = lookup.find(snapshot, kind.name, key, now, {
         resolved(resolved, newest) {
           const current = newest.kinds.get(kind.name);
           if (current === undefined) resolve(membershipOf(new Map(), "healthy"));
@@ -236,7 +243,7 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     if (settings.onError === "throw") return Promise.reject(error);
     const segment = registry.snapshot?.segments.get(segmentKey);
     if (segment === undefined) return ANSWERED.store_error.none;
-    const known = segment.kind.name === context?.kind ? segment.kind.cache.get(context.key) : undefined;
+    const known = segment.kind.name === context?.kind ? segment.kind.cache.get(keyText(context.key)) : undefined;
     return ANSWERED.store_error[known === undefined ? "none" : decide(segment, known)];
   }
 
@@ -244,7 +251,7 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     if (closed) return Promise.resolve(membershipOf(new Map(), "not_configured"));
     if (settings.onError === "throw") return Promise.reject(error);
     const kind = registry.snapshot?.kinds.get(context?.kind);
-    const known = kind?.cache.get(context.key);
+    const known = kind?.cache.get(keyText(context?.key));
     const segments = kind === undefined || known === undefined ? new Map() : decideAll(kind, known);
     return Promise.resolve(membershipOf(segments, "store_error"));
   }

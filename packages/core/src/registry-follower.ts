@@ -181,6 +181,8 @@ export class RegistryFollower {
       return;
     }
     this.#schedule();
+    // A machine that was suspended may have stopped the monotonic clock, by which alone hits are judged.
+    if (this.snapshot !== undefined && !this.isYoung(this.snapshot, now)) this.#usableUntil = Number.NEGATIVE_INFINITY;
     // A call may have polled just now.
     if (this.snapshot === undefined || now - this.snapshot.asOf.monotonic >= pollMs / 2) this.poll();
   }

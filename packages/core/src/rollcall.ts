@@ -150,8 +150,9 @@ export interface Rollcall {
   readonly store: SegmentStore;
   /**
    * Applies a delta. Creates the segment if need be. Resolves when the changes are durable.
-   * @throws `context_kind_mismatch`, `out_of_order`, `segment_busy`, `stale_lease`, `store_unavailable`, `store_full`,
-   * `aborted`, `invalid_request`. After any of them repeating the same call is harmless.
+   * @throws `invalid_request`, `context_kind_mismatch`, `out_of_order`, `pepper_mismatch`, `segment_busy`, `stale_lease`,
+   * `aborted`, `closed`, `corrupt_data`, and what the store throws: `store_unavailable`, `store_full`, `store_read_only`,
+   * `access_denied`. After any of them repeating the same call is harmless.
    */
   merge(segmentKey: string, delta: Delta, options?: MergeOptions): Promise<SyncReport>;
   /**
@@ -190,7 +191,7 @@ export interface Rollcall {
   /** Recounts every set, looks for orphans and broken invariants; mends what it finds if `repair` is set. */
   verify(options?: CallOptions & { readonly repair?: boolean | undefined }): Promise<VerifyReport>;
 
-  /** Waits for merges under way. Does not close the store. Later calls throw `closed`. */
+  /** Waits for the calls under way. Does not close the store. Later calls throw `closed`. */
   close(): Promise<void>;
 }
 
@@ -200,6 +201,7 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
   const merges = createMergeQueue(engine);
   let initialized: Promise<Environment> | undefined;
   let closed = false;
+  const calls = new Set<Promise<unknown>>();
 
   function requireOpen(): void {
     if (closed) throw new RollcallError("closed", "this Rollcall was closed; make another");
@@ -216,17 +218,31 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
     }
   }
 
+  async function underWay<T>(work: () => Promise<T>): Promise<T> {
+    const call = work();
+    calls.add(call);
+    try {
+      return await call;
+    } finally {
+      calls.delete(call);
+    }
+  }
+
   /** Runs `work`, which may write the first members, once it is fixed how the environment hashes. */
   async function hashing<T>(work: () => Promise<T>): Promise<T> {
-    await initialize();
-    return work();
+    return underWay(async () => {
+      await initialize();
+      return work();
+    });
   }
 
   /** Runs `work`, which finds nothing in a new environment and so must not fix anything there. */
   async function checked<T>(work: () => Promise<T>): Promise<T> {
     requireOpen();
-    await checkEnvironment(engine);
-    return work();
+    return underWay(async () => {
+      await checkEnvironment(engine);
+      return work();
+    });
   }
 
   return {
@@ -258,6 +274,7 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
     verify: (call = {}) => checked(() => verify(engine, call)),
     async close() {
       closed = true;
+      await Promise.allSettled(calls);
       await merges.drain();
     },
   };

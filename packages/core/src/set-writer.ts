@@ -42,14 +42,14 @@ export async function writeMembers(
   const { store, retrying } = engine;
   const { signal } = lease;
   const total = { adds: 0, removes: 0, duplicates: 0, added: 0, removed: 0, exact: true, shared: 0 };
-  const counted = countDuplicates(chunks, total);
+  const distinct = countDuplicates(chunks, total);
 
   async function write(window: Window): Promise<void> {
     const onRetry = () => {
       total.exact = false;
     };
     const { compareWith } = options;
-    const [changes, shared] = await Promise.all([
+    const [written, counted] = await Promise.allSettled([
       retrying(() => store.writeBlocks(set, window.blocks, lease.fence), { signal, onRetry }),
       compareWith === undefined
         ? 0
@@ -60,6 +60,11 @@ export async function writeMembers(
             signal,
           ),
     ]);
+    // Both have ended by now: nothing of this write goes on after its lease.
+    if (written.status === "rejected") throw written.reason;
+    if (counted.status === "rejected") throw counted.reason;
+    const { value: changes } = written;
+    const { value: shared } = counted;
     total.added += changes.added;
     total.removed += changes.removed;
     total.shared += shared;
@@ -69,7 +74,7 @@ export async function writeMembers(
   const underWay = new Set<Promise<void>>();
   let failure: { readonly error: unknown } | undefined;
   try {
-    for await (const window of windows(counted, set.shardBits, store.capabilities.window)) {
+    for await (const window of windows(distinct, set.shardBits, store.capabilities.window)) {
       if (failure !== undefined || signal.aborted) break;
       const writing = write(window)
         .catch((error: unknown) => {

@@ -12,7 +12,7 @@ import type { Environment, MemberSet, MemberSetId, Revision, Segment } from "./s
  */
 export const STORE_PORT_VERSION = 1;
 
-/** What an adapter can and cannot do. The conformance suite decides by these, never by an adapter's name. */
+/** What an adapter can and cannot do. The conformance suite checks what each one promises, and asks for no adapter's name. */
 export interface StoreCapabilities {
   readonly portVersion: typeof STORE_PORT_VERSION;
   /**
@@ -20,8 +20,6 @@ export interface StoreCapabilities {
    * change any block of the set. `block`: only blocks that the newer writer has touched are guarded.
    */
   readonly fencing: "set" | "block";
-  /** Whether the data outlives every handle. `false` only for stores in memory. */
-  readonly durable: boolean;
   /** The most that core puts in one {@link SegmentStore.writeBlocks} call, and how many such calls run at once. */
   readonly window: { readonly maxMembers: number; readonly maxBlocks: number; readonly concurrency: number };
   /** The most hashes that core passes to one {@link SegmentStore.findMemberSets} call. */

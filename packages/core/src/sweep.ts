@@ -15,10 +15,7 @@ export async function sweep(engine: Engine, options: CallOptions): Promise<Sweep
   const { signal, onProgress } = options;
   // In this order: a set that is allocated later is not listed, and the segment of one allocated before shows its writer.
   const known = await retrying(() => store.listMemberSets(), { signal });
-  const segments: Segment[] = [];
-  for (const segment of await retrying(() => store.listSegments(), { signal })) {
-    segments.push(segment.staged.length > 0 ? await retireAbandoned(engine, segment) : segment);
-  }
+  const segments = await retireAbandoned(engine, known, await retrying(() => store.listSegments(), { signal }));
   const now = clock.now();
   const isDue = ({ at }: { at: number }) => at + engine.options.graceMs <= now || at === 0;
   const inUse = new Set(segments.flatMap((segment) => pointedAt(segment).map((set) => set.id)));
@@ -63,13 +60,35 @@ export function pointedAt(segment: Segment): MemberSet[] {
   return [...LIST_NAMES.map((list) => segment[list].set).filter((set) => set !== undefined), ...segment.staged];
 }
 
-// Takes the lease over, so that the writer cannot flip any more, and leaves it expired but not released: another write of
-// that writer may be on its way, and the next one must raise the fence.
-async function retireAbandoned(engine: Engine, segment: Segment): Promise<Segment> {
+/**
+ * Takes over every lease that has expired while its writer had a set under way, staged or allocated only: from then on that
+ * writer can record nothing, and what it left may be dropped. Answers the segments as they are then.
+ */
+export async function retireAbandoned(
+  engine: Engine,
+  known: readonly StoredMemberSet[],
+  segments: readonly Segment[],
+): Promise<Segment[]> {
+  const recorded = new Set(segments.flatMap((segment) => pointedAt(segment).map(({ id }) => id)));
+  const unrecorded = new Set(known.filter(({ id }) => !recorded.has(id)).map(({ fence }) => fence?.holder));
+  return Promise.all(
+    segments.map(async (segment) => {
+      const { holder } = segment.lease;
+      const left = holder !== undefined && unrecorded.has(holder);
+      return segment.staged.length > 0 || left ? takeOver(engine, segment) : segment;
+    }),
+  );
+}
+
+// The lease is left expired but not released: another write of that writer may be on its way, and the next one must raise
+// the fence.
+async function takeOver(engine: Engine, segment: Segment): Promise<Segment> {
   const holder = freshRevision();
   return (
     (await updateSegment(engine, segment.key, (current) => {
-      if (current === undefined || current.staged.length === 0 || isActive(current, engine.clock.now())) return current;
+      if (current?.lease.holder === undefined && (current?.staged.length ?? 0) === 0) return current;
+      if (current === undefined || current.lease.holder === holder || isActive(current, engine.clock.now()))
+        return current;
       return {
         ...current,
         lease: { token: current.lease.token + 1, holder, expiresAt: 0 },

@@ -8,7 +8,7 @@ import { isActive, withLease } from "./lease.js";
 import type { CallOptions, Finding, VerifyReport } from "./rollcall.js";
 import { LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
 import type { StoredMemberSet } from "./store.js";
-import { findOrphans, pointedAt } from "./sweep.js";
+import { findOrphans, pointedAt, retireAbandoned } from "./sweep.js";
 
 /** Options of {@link verify}. */
 export interface VerifyOptions extends CallOptions {
@@ -22,10 +22,14 @@ const TRIES_WITHOUT_LEASE = 3;
 export async function verify(engine: Engine, options: VerifyOptions): Promise<VerifyReport> {
   const { store, clock, retrying } = engine;
   const { signal } = options;
+  // In this order, as in a sweep: a set that is allocated later is not listed.
+  const allocated = await retrying(() => store.listMemberSets(), { signal });
+  const listed = await retrying(() => store.listSegments(), { signal });
+  const segments = options.repair === true ? await retireAbandoned(engine, allocated, listed) : listed;
+  // And again: every set that a segment points at was allocated before.
   const known = await retrying(() => store.listMemberSets(), { signal });
-  const segments = await retrying(() => store.listSegments(), { signal });
   const findings: Finding[] = [];
-  await findOrphanSets(engine, findOrphans(known, segments, clock.now()), findings, options);
+  await findOrphanSets(engine, findOrphans(allocated, segments, clock.now()), findings, options);
   const live = segments.filter((segment) => segment.state === "live");
   const users = new Map<number, number>();
   for (const set of live.flatMap(pointedAt)) users.set(set.id, (users.get(set.id) ?? 0) + 1);
@@ -154,10 +158,12 @@ async function countUnderLease(
       // No write of an earlier lease may change what is being counted.
       if (fenced) await engine.retrying(() => engine.store.raiseFence(set, lease.fence), { signal: lease.signal });
       const counts = await countMembersOf(engine, set, { ...options, signal: lease.signal });
+      // Where a fence guards only the blocks it was raised in, a writer that was overtaken may still change the others.
+      const exact = engine.store.capabilities.fencing === "set" || !lease.tookOver;
       const { value } = lease.segment[list].count;
       await lease.finish((current) => ({
         ...current,
-        [list]: { ...current[list], count: { value: counts.unique, exact: true } },
+        [list]: { ...current[list], count: { value: counts.unique, exact } },
       }));
       return { stored: { value, exact: lease.wasExact[list] }, ...counts };
     },

@@ -1,3 +1,5 @@
+// Which code each native error of LMDB and of the file system becomes.
+
 import { constants } from "node:os";
 import { RollcallError, type RollcallErrorCode } from "@rollcall/core";
 import { describe, expect, it } from "vitest";

@@ -10,12 +10,15 @@ import type { Overlay } from "./shard-change.js";
 import { contextsOf, listNumberAt, listsOf, openRecord } from "./shard-record.js";
 import type { Tables } from "./shared-environment.js";
 
-/** 64 shards to a group. */
-const GROUP_BITS = 6;
+/** At least 64 shards to a group, and at most 512. */
+const FEWEST_SHARDS_BITS = 6;
+const MOST_SHARDS_BITS = 9;
+/** About 1,000 groups as long as that allows: a delta then touches as many records of groups however large the set is. */
+const GROUPS_BITS = 10;
 
 /** The leading bits that name the group of a set's shards. */
 export function groupBitsOf(shardBits: number): number {
-  return Math.max(0, shardBits - GROUP_BITS);
+  return Math.max(0, Math.min(shardBits - FEWEST_SHARDS_BITS, Math.max(GROUPS_BITS, shardBits - MOST_SHARDS_BITS)));
 }
 
 /** The group that `shard` is in. */

@@ -52,6 +52,7 @@ export async function prepareFolder(folder: string, environment: EnvironmentName
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path);
+    await flushFolder(dirname(path));
   } catch (error) {
     if (nativeCode(error) === "EEXIST" && (await stat(path)).isDirectory()) return;
     const parent = dirname(path);

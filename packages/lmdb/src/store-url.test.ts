@@ -1,3 +1,5 @@
+// What an `lmdb:` URL may say, and what it is refused for.
+
 import { describe, expect, it } from "vitest";
 import { parseStoreUrl, storeFactory } from "./store-url.js";
 

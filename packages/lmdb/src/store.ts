@@ -12,7 +12,6 @@ import {
   encodeSegment,
   environmentNameSchema,
   LAYOUT_VERSION,
-  MAX_SHARD_BITS,
   type MemberSet,
   type MemberSetId,
   parseName,
@@ -87,7 +86,6 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
   const capabilities: StoreCapabilities = {
     portVersion: STORE_PORT_VERSION,
     fencing: "set",
-    durable: true,
     window: { maxMembers: 65_536, maxBlocks: 4_096, concurrency: 2 },
     maxLookup: 1_024,
   };
@@ -267,12 +265,7 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
         return set;
       });
     },
-    chooseShardBits({ members, contexts }) {
-      const bits = shardBitsFor(Math.max(members, contexts), MOST_CONTEXTS_PER_RECORD);
-      // Even numbers only: a lookup reads one record for each shardBits in use, and as an environment grows its sets are
-      // rewritten step by step. With steps of two, few are in use at once.
-      return Math.min(MAX_SHARD_BITS, 2 * Math.ceil(bits / 2));
-    },
+    chooseShardBits: ({ members, contexts }) => shardBitsFor(Math.max(members, contexts), MOST_CONTEXTS_PER_RECORD),
     async raiseFence(set, fence) {
       await write((tables) => {
         if (requireStoredFence(tables, set, fence))

@@ -8,22 +8,16 @@ import {
   type SegmentReader,
   segmentKeySchema,
 } from "@rollcall/core";
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { EXIT } from "../exit-code.js";
 import { examples } from "../help.js";
-import { INPUT_FORMATS, type InputFormat } from "../input/format.js";
-import { openMemberInput } from "../input/member-input.js";
+import { addMemberFlags, type MemberFlags, openMemberFiles } from "../member-flags.js";
 import { formatNumber } from "../quantity.js";
 import { type Run, type Session, startSession, withReader } from "../session.js";
 
-interface CheckFlags {
+interface CheckFlags extends MemberFlags {
   readonly kind?: string;
   readonly file?: string;
-  readonly format?: InputFormat;
-  readonly column?: string;
-  readonly header: boolean;
-  readonly delimiter?: string;
-  readonly pointer?: string;
   readonly exitCode?: true;
 }
 
@@ -34,12 +28,9 @@ export function addCheck(program: Command, run: Run): void {
     .argument("<segment>", "the key of the segment")
     .argument("[key]", "the key of the context")
     .option("--file <path>", "ask about every key in this file (- is standard input) instead")
-    .option("--kind <kind>", "the context's kind (default: the segment's)")
-    .addOption(new Option("--format <format>", "of the file; default: by its extension").choices(INPUT_FORMATS))
-    .option("--column <name>", "CSV, TSV: the column of the key, by name or by number from 1")
-    .option("--no-header", "CSV, TSV: the first record is data, not names")
-    .option("--delimiter <text>", "CSV, TSV: what separates columns")
-    .option("--pointer <pointer>", "NDJSON: the JSON pointer of the key")
+    .option("--kind <kind>", "the context's kind (default: the segment's)");
+  addMemberFlags(command, "members");
+  command
     .option("--exit-code", "exit with 3 if the context, or any of the file's, is not a member")
     .action((segmentKey: string, key: string | undefined, flags: CheckFlags, self: Command) =>
       check(startSession(run, self), segmentKey, key, flags),
@@ -89,7 +80,10 @@ async function checkOne(
   if (!member && flags.exitCode) run.exitCode = EXIT.no;
 }
 
-/** Answers come in the order of the file, as they are found, however long it is. */
+/**
+ * Answers come in the order of the file: as text as they are found, however long it is; as JSON when all of them are there, so that a file
+ * that turns out to be broken leaves no half of an object.
+ */
 async function checkFile(
   session: Session,
   reader: SegmentReader,
@@ -98,33 +92,23 @@ async function checkFile(
   flags: CheckFlags,
 ): Promise<void> {
   const { run, terminal } = session;
-  const input = await openMemberInput([flags.file ?? "-"], {
-    stdin: run.stdin,
-    signal: session.signal,
-    format: flags.format,
-    column: flags.column,
-    header: flags.header ? undefined : "absent",
-    delimiter: flags.delimiter === "\\t" ? "\t" : flags.delimiter,
-    pointer: flags.pointer,
-  });
-  const json = terminal.format === "json";
+  const input = await openMemberFiles(session, [flags.file ?? "-"], flags);
   const counts: Record<Decision | "rejected", number> = { included: 0, excluded: 0, none: 0, rejected: 0 };
-  if (json) await terminal.write(`{"segment":${JSON.stringify(segment)},"kind":${JSON.stringify(kind)},"answers":[`);
-  let separator = "";
+  const answers: string[] = [];
   for await (const keys of input.members()) {
     const decisions = await Promise.all(keys.map((key) => decide(reader, segment, { kind, key: String(key) })));
-    let text = "";
-    for (const [index, decision] of decisions.entries()) {
-      counts[decision]++;
-      const key = String(keys[index]);
-      text += json ? `${separator}${JSON.stringify({ key, decision })}` : `${decision}\t${key}\n`;
-      separator = ",";
-    }
-    await terminal.write(text);
+    for (const decision of decisions) counts[decision]++;
+    const found = decisions.map((decision, index) => ({ key: String(keys[index]), decision }));
+    if (terminal.format === "json") answers.push(found.map((answer) => JSON.stringify(answer)).join(","));
+    else await terminal.write(found.map(({ key, decision }) => `${decision}\t${key}\n`).join(""));
   }
   counts.rejected += input.unusable.count;
   const checked = counts.included + counts.excluded + counts.none + counts.rejected;
-  if (json) await terminal.write(`],"checked":${checked},"counts":${JSON.stringify(counts)}}\n`);
+  if (terminal.format === "json") {
+    await terminal.write(`{"segment":${JSON.stringify(segment)},"kind":${JSON.stringify(kind)},"answers":[`);
+    for (const [index, text] of answers.entries()) await terminal.write(index === 0 ? text : `,${text}`);
+    await terminal.write(`],"checked":${checked},"counts":${JSON.stringify(counts)}}\n`);
+  }
   terminal.note(
     `${formatNumber(checked)} checked: ${formatNumber(counts.included)} included, ${formatNumber(counts.excluded)} excluded, ${formatNumber(counts.none)} neither${counts.rejected === 0 ? "" : `, ${formatNumber(counts.rejected)} not a valid key`}`,
   );

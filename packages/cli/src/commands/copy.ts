@@ -33,8 +33,7 @@ async function copy(session: Session, from: string, to: string, toEnvironment = 
   const display = showProgress(session.terminal);
   const { leaseTtlMs, leaseWaitMs, memoryLimitBytes, tempDir } = engineOptions(session.flags);
   try {
-    // For writing too: a segment is held still while it is copied.
-    const report = await withStoreAt(from, session.environment, "write", (source) =>
+    const report = await withStoreAt(from, session.environment, "read", (source) =>
       withStoreAt(to, toEnvironment, "write", (target) =>
         copyEnvironment(source, target, {
           leaseTtlMs,

@@ -1,15 +1,13 @@
 // rollcall segments edit: details set by hand, which no sync overwrites.
 
-import { type DetailsPatch, RollcallError } from "@rollcall/core";
+import { RollcallError } from "@rollcall/core";
 import { type Command, Option } from "commander";
+import { collectTags, type DetailsFlags, detailsPatchOf } from "../details-patch.js";
 import { examples } from "../help.js";
 import { describeSegment, summarize } from "../segment-summary.js";
 import { type Run, type Session, startSession, withExistingStore } from "../session.js";
 
-interface EditFlags {
-  readonly name?: string;
-  readonly description?: string;
-  readonly tag?: string[];
+interface EditFlags extends DetailsFlags {
   readonly clearTags?: true;
 }
 
@@ -20,11 +18,7 @@ export function addSegmentsEdit(segments: Command, run: Run): void {
     .argument("<segment>", "the key of the segment")
     .option("--name <text>", "the name")
     .option("--description <text>", "the description")
-    .option(
-      "--tag <tag>",
-      "a tag; may be repeated; the tags given replace those there are",
-      (value: string, before: string[] = []) => [...before, value],
-    )
+    .option("--tag <tag>", "a tag; may be repeated; the tags given replace those there are", collectTags)
     .addOption(new Option("--clear-tags", "no tags").conflicts("tag"))
     .action((segmentKey: string, flags: EditFlags, self: Command) => edit(startSession(run, self), segmentKey, flags));
   examples(command, [
@@ -34,16 +28,10 @@ export function addSegmentsEdit(segments: Command, run: Run): void {
 }
 
 async function edit(session: Session, segmentKey: string, flags: EditFlags): Promise<void> {
-  const { name, description, tag, clearTags } = flags;
-  const tags = clearTags ? [] : tag;
-  if (name === undefined && description === undefined && tags === undefined) {
+  const patch = detailsPatchOf(flags.clearTags ? { ...flags, tag: [] } : flags);
+  if (Object.keys(patch).length === 0) {
     throw new RollcallError("invalid_request", "nothing to set; give --name, --description, --tag or --clear-tags");
   }
-  const patch: DetailsPatch = {
-    ...(name === undefined ? {} : { name }),
-    ...(description === undefined ? {} : { description }),
-    ...(tags === undefined ? {} : { tags }),
-  };
   const segment = await withExistingStore(session, (rollcall) => rollcall.editDetails(segmentKey, patch));
   session.terminal.answer(summarize(segment), () => describeSegment(segment, session.terminal.colors));
 }

@@ -1,7 +1,7 @@
 // rollcall sync: brings a segment to what files, or standard input, say.
 
 import {
-  type DetailsPatch,
+  isRollcallError,
   type ListName,
   type MemberFormat,
   type Rollcall,
@@ -10,29 +10,20 @@ import {
   type SyncReport,
 } from "@rollcall/core";
 import { type Command, Option } from "commander";
+import { collectTags, type DetailsFlags, detailsPatchOf } from "../details-patch.js";
 import { examples } from "../help.js";
-import { INPUT_FORMATS, type InputFormat } from "../input/format.js";
-import { type MemberInput, openMemberInput } from "../input/member-input.js";
+import type { MemberInput } from "../input/member-input.js";
+import { addMemberFlags, type MemberFlags, openMemberFiles } from "../member-flags.js";
 import { type ProgressDisplay, showProgress } from "../progress.js";
 import { parsePositiveInteger, parseShare } from "../quantity.js";
 import { type Run, type Session, startSession, withRollcall } from "../session.js";
 import { type CommandReport, describeReport, locateRejections } from "../sync-report.js";
 
-interface SyncFlags {
+interface SyncFlags extends MemberFlags, DetailsFlags {
   readonly mode: "merge" | "replace";
   readonly remove?: true;
   readonly list: ListName;
   readonly kind?: string;
-  readonly name?: string;
-  readonly description?: string;
-  readonly tag?: string[];
-  readonly format?: InputFormat;
-  readonly column?: string;
-  readonly opColumn?: string;
-  readonly header: boolean;
-  readonly delimiter?: string;
-  readonly pointer?: string;
-  readonly opPointer?: string;
   readonly memberFormat: MemberFormat;
   readonly syncId?: string;
   readonly source?: string;
@@ -62,14 +53,9 @@ export function addSync(program: Command, run: Run): void {
     .option("--kind <kind>", "the context kind of the members (default: the segment's, user for a new one)")
     .option("--name <text>", "the segment's name, as the source has it")
     .option("--description <text>", "the segment's description, as the source has it")
-    .option("--tag <tag>", "a tag, as the source has it; may be repeated", collect)
-    .addOption(new Option("--format <format>", "default: by the file's extension").choices(INPUT_FORMATS))
-    .option("--column <name>", "CSV, TSV: the column of the member, by name or by number from 1")
-    .option("--op-column <name>", "CSV, TSV: the column that says add or remove (merge)")
-    .option("--no-header", "CSV, TSV: the first record is data, not names")
-    .option("--delimiter <text>", "CSV, TSV: what separates columns, for instance ';'")
-    .option("--pointer <pointer>", "NDJSON: the JSON pointer of the member, for instance /user/id")
-    .option("--op-pointer <pointer>", "NDJSON: the JSON pointer of what says add or remove (merge)")
+    .option("--tag <tag>", "a tag, as the source has it; may be repeated", collectTags);
+  addMemberFlags(command, "changes");
+  command
     .addOption(
       new Option("--member-format <format>", "key: context keys; sha256: SHA-256 digests of them, hex or base64")
         .choices(["key", "sha256"])
@@ -105,25 +91,11 @@ export function addSync(program: Command, run: Run): void {
   ]);
 }
 
-function collect(value: string, before: string[] | undefined): string[] {
-  return [...(before ?? []), value];
-}
-
 async function sync(session: Session, segmentKey: string, files: readonly string[], flags: SyncFlags): Promise<void> {
   checkFlags(files, flags);
   const isTyped = (files.length === 0 || files.includes("-")) && session.run.stdin.isTTY === true;
   if (isTyped) session.terminal.note("reading standard input; Ctrl-D ends it, Ctrl-C leaves the segment as it is");
-  const input = await openMemberInput(files.length === 0 ? ["-"] : files, {
-    stdin: session.run.stdin,
-    signal: session.signal,
-    format: flags.format,
-    column: flags.column,
-    opColumn: flags.opColumn,
-    header: flags.header ? undefined : "absent",
-    delimiter: flags.delimiter === "\\t" ? "\t" : flags.delimiter,
-    pointer: flags.pointer,
-    opPointer: flags.opPointer,
-  });
+  const input = await openMemberFiles(session, files.length === 0 ? ["-"] : files, flags);
   const display = showProgress(session.terminal, input.progress);
   let report: CommandReport;
   try {
@@ -168,7 +140,7 @@ async function apply(
   const kind = flags.kind ?? (await rollcall.getSegment(segmentKey))?.contextKind;
   const options: SyncOptions = {
     contextKind: kind,
-    details: detailsOf(flags),
+    details: detailsPatchOf(flags),
     memberFormat: flags.memberFormat,
     syncId: flags.syncId,
     dryRun: flags.dryRun,
@@ -180,23 +152,30 @@ async function apply(
   };
   let report: SyncReport;
   if (flags.mode === "replace") {
-    const snapshot = { [flags.list]: input.members() };
+    const snapshot = { [flags.list]: nothingAppliedYet(input.members()) };
     report = await rollcall.replace(segmentKey, snapshot, { ...options, allowShrink: flags.allowShrink });
   } else if (flags.opColumn !== undefined || flags.opPointer !== undefined) {
-    report = await rollcall.merge(segmentKey, { changes: input.changes() }, { ...options, list: flags.list });
+    report = await rollcall.merge(
+      segmentKey,
+      { changes: nothingAppliedYet(input.changes()) },
+      { ...options, list: flags.list },
+    );
   } else {
-    const delta = flags.remove ? { remove: input.members() } : { add: input.members() };
+    const members = nothingAppliedYet(input.members());
+    const delta = flags.remove ? { remove: members } : { add: members };
     report = await rollcall.merge(segmentKey, delta, { ...options, list: flags.list });
   }
   return locateRejections(report, input);
 }
 
-function detailsOf({ name, description, tag }: SyncFlags): DetailsPatch {
-  return {
-    ...(name === undefined ? {} : { name }),
-    ...(description === undefined ? {} : { description }),
-    ...(tag === undefined ? {} : { tags: tag }),
-  };
+/** Core reads all of the input before it writes anything, so what speaks against the input is said before there is a change. */
+async function* nothingAppliedYet<T>(batches: AsyncIterable<T>): AsyncGenerator<T> {
+  try {
+    yield* batches;
+  } catch (error) {
+    if (!isRollcallError(error, "invalid_request")) throw error;
+    throw new RollcallError(error.code, `${error.message}; nothing was applied`, { cause: error.cause });
+  }
 }
 
 const SHOWN_REJECTIONS = 10;

@@ -1,10 +1,11 @@
 // CSV and TSV (RFC 4180): one record a member, in a named or numbered column.
 
-import { type MemberChange, RollcallError } from "@rollcall/core";
+import { RollcallError } from "@rollcall/core";
 import Papa from "papaparse";
 import { type CsvColumns, findColumns } from "./csv-columns.js";
-import { pickUnquoted } from "./csv-unquoted.js";
-import { type Entries, parseOperation, type UnusableEntry } from "./entries.js";
+import { type CsvRecords, pickMembers } from "./csv-records.js";
+import { findUnquotedRecords } from "./csv-unquoted.js";
+import type { Entries } from "./entries.js";
 import type { TextBlock } from "./text-block.js";
 
 /** Options of {@link parseCsv}. */
@@ -29,29 +30,30 @@ export async function* parseCsv(
   let columns: CsvColumns | undefined;
   for await (const block of blocks) {
     if (columns !== undefined && !block.text.includes('"')) {
-      yield pickUnquoted(block, options.delimiter, columns);
+      yield pickMembers(findUnquotedRecords(block, options.delimiter), 0, columns);
       continue;
     }
-    const records = parseRecords(name, block, options.delimiter);
+    const { rows, lines } = parseRows(name, block, options.delimiter);
     let start = 0;
     if (columns === undefined) {
-      while (start < records.rows.length && isEmptyLine(records.rows[start])) start++;
-      const head = records.rows[start];
+      while (start < rows.length && isEmptyLine(rows[start])) start++;
+      const head = rows[start];
       if (head === undefined) continue;
       columns = findColumns(name, head, options);
       if (options.header === "present") start++;
     }
-    yield pickMembers(records, start, columns);
+    yield pickMembers(recordsOf(rows, lines), start, columns);
   }
 }
 
-interface Records {
-  readonly rows: readonly string[][];
-  /** The line that each record starts in; a single number where each takes one line. */
-  readonly lines: number | readonly number[];
-}
+/** The line that each record starts in; a single number, that of the first, where each takes one line. */
+type RecordLines = number | readonly number[];
 
-function parseRecords(name: string, block: TextBlock, delimiter: string): Records {
+function parseRows(
+  name: string,
+  block: TextBlock,
+  delimiter: string,
+): { readonly rows: readonly string[][]; readonly lines: RecordLines } {
   const { text, newline } = uniformLineEnds(block);
   const { data: rows, errors } = Papa.parse<string[]>(text, { delimiter, newline });
   if (text.endsWith(newline) && isEmptyLine(rows.at(-1))) rows.pop();
@@ -62,47 +64,31 @@ function parseRecords(name: string, block: TextBlock, delimiter: string): Record
     const at = lineOf(lines, Math.min(broken.row ?? 0, rows.length - 1));
     throw new RollcallError(
       "invalid_request",
-      `${name} line ${at}: a quoted field is not closed, or text follows its closing quote; nothing was applied`,
+      `${name} line ${at}: a quoted field is not closed, or text follows its closing quote`,
     );
   }
   return { rows, lines };
 }
 
-function pickMembers({ rows, lines }: Records, start: number, columns: CsvColumns): Entries {
-  const members: string[] = [];
-  const changes: MemberChange["change"][] = [];
-  const numbers: number[] = [];
-  const unusable: UnusableEntry[] = [];
-  let emptyLines = 0;
-  for (let index = start; index < rows.length; index++) {
-    const row = rows[index] ?? [];
-    const line = lineOf(lines, index);
-    const member = row[columns.member];
-    if (isEmptyLine(row)) {
-      emptyLines++;
-    } else if (member === undefined) {
-      unusable.push({ line, reason: "missing_member" });
-    } else if (row.length > columns.count && row.slice(columns.count).some((field) => field !== "")) {
-      unusable.push({ line, reason: "too_many_fields" });
-    } else {
-      const change = columns.operation === undefined ? "add" : parseOperation(row[columns.operation]);
-      if (change === undefined) {
-        unusable.push({ line, reason: "unknown_operation" });
-        continue;
-      }
-      members.push(member);
-      if (columns.operation !== undefined) changes.push(change);
-      numbers.push(line);
-    }
-  }
-  return { members, lines: numbers, unusable, emptyLines, ...(columns.operation === undefined ? {} : { changes }) };
+function recordsOf(rows: readonly string[][], lines: RecordLines): CsvRecords {
+  const at = (index: number) => rows[index] ?? [];
+  return {
+    count: rows.length,
+    lineOf: (index) => lineOf(lines, index),
+    isEmptyLine: (index) => isEmptyLine(at(index)),
+    fieldOf: (index, column) => at(index)[column],
+    hasMoreThan(index, columns) {
+      const row = at(index);
+      return row.length > columns && row.slice(columns).some((field) => field !== "");
+    },
+  };
 }
 
 function isEmptyLine(row: readonly string[] | undefined): boolean {
   return row?.length === 1 && row[0] === "";
 }
 
-function lineOf(lines: number | readonly number[], index: number): number {
+function lineOf(lines: RecordLines, index: number): number {
   return typeof lines === "number" ? lines + index : (lines[index] ?? 0);
 }
 

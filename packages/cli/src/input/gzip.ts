@@ -51,5 +51,5 @@ async function* watchTail(
 function gzipError(name: string, cause: unknown): RollcallError {
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   const what = code === "Z_BUF_ERROR" ? "ends in the middle of the gzip data; it was cut off" : "is damaged gzip data";
-  return new RollcallError("invalid_request", `${name}: ${what}; nothing was applied`, { cause });
+  return new RollcallError("invalid_request", `${name}: ${what}`, { cause });
 }

@@ -89,7 +89,7 @@ function parseJson(name: string, line: string, number: number): Json {
   try {
     return JSON.parse(line) as Json;
   } catch {
-    throw new RollcallError("invalid_request", `${name} line ${number}: is not JSON; nothing was applied`);
+    throw new RollcallError("invalid_request", `${name} line ${number}: is not JSON`);
   }
 }
 

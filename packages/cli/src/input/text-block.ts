@@ -92,24 +92,18 @@ function decodeUtf8(name: string, bytes: Buffer, firstLine: number): string {
     start = at + 1;
     at = bytes.indexOf(LINE_FEED, start);
   }
-  throw new RollcallError(
-    "invalid_request",
-    `${name} line ${line}: is not UTF-8; convert the file; nothing was applied`,
-  );
+  throw new RollcallError("invalid_request", `${name} line ${line}: is not UTF-8; convert the file`);
 }
 
 function withoutByteOrderMark(name: string, bytes: Buffer): Buffer {
   if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) return bytes.subarray(3);
   if ((bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)) {
-    throw new RollcallError(
-      "invalid_request",
-      `${name} line 1: is UTF-16; convert the file to UTF-8; nothing was applied`,
-    );
+    throw new RollcallError("invalid_request", `${name} line 1: is UTF-16; convert the file to UTF-8`);
   }
   return bytes;
 }
 
 function tooLong(name: string, line: number, end: BlockEnd): RollcallError {
   const what = end === "line" ? "the line is" : "the record is longer than 16 MB or a quote is never closed; it is";
-  return new RollcallError("invalid_request", `${name} line ${line}: ${what} too long; nothing was applied`);
+  return new RollcallError("invalid_request", `${name} line ${line}: ${what} too long`);
 }

@@ -1,9 +1,9 @@
 // copy: a whole environment from one store to another, hashes and all.
 
 import assert from "node:assert/strict";
-import { copy } from "@rollcall/core";
+import { type CopyOptions, copy, type SegmentStore } from "@rollcall/core";
 import { AUDIENCE, expectCounts, expectMembers, people, SMALL_STEPS, segmentOf } from "../audience.js";
-import { type Check, rejectsWith } from "../check.js";
+import { type Check, type CheckContext, rejectsWith } from "../check.js";
 
 export const copyChecks: readonly Check[] = [
   {
@@ -65,23 +65,48 @@ export const copyChecks: readonly Check[] = [
     },
   },
   {
-    name: "a copy that died can be run again",
+    name: "a copy that died, after any of its calls, can be run again",
     promise: "repeat",
     async run(t) {
-      const from = await t.open();
+      const from = await t.open(undefined, SMALL_STEPS);
       const rollcall = await t.rollcall(from);
-      for (const segment of ["one", "two", "three"]) await rollcall.replace(segment, { included: people(0, 40) });
-      for (const at of [2, 6, 12, 20]) {
-        const to = await t.openElsewhere();
-        to.plan({ kind: "refuse", at });
-        // A single refusal may be retried within the call: then the copy is done already.
-        await copy(from, to, { clock: t.clock }).catch((error) => assert.equal(error.code, "store_unavailable"));
+      for (const segment of SEGMENTS)
+        await rollcall.replace(segment, { included: people(0, 12), excluded: people(10, 15) });
+      const calls = await countCalls(t, from);
+      assert.ok(calls > 10 * SEGMENTS.length);
+      for (let at = 1; at <= calls; at++) {
+        const dying = await t.open(`copy-${at}`, SMALL_STEPS);
+        dying.plan({ kind: "crash_after", at });
+        await rejectsWith(copy(from, dying, optionsOf(t)), "store_unavailable");
         await t.clock.advance(1_000_000);
-        await copy(from, to, { clock: t.clock }).catch((error) => assert.equal(error.code, "environment_not_empty"));
-        const copied = await t.rollcall(to);
-        for (const segment of ["one", "two", "three"]) await expectCounts(copied, { included: 40 }, segment);
-        await expectMembers(await t.reader(to), "two", people(0, 50), people(0, 40));
+        const to = await t.open(`copy-${at}`, SMALL_STEPS);
+        // Only the very last call ends the copy: there it was complete already, and the target is like any other.
+        if (at < calls) await copy(from, to, optionsOf(t));
+        else await rejectsWith(copy(from, to, optionsOf(t)), "environment_not_empty");
+        const [copied, reader] = [await t.rollcall(to), await t.reader(to)];
+        for (const segment of SEGMENTS) {
+          await expectCounts(copied, { included: 12, excluded: 5 }, segment);
+          await expectMembers(reader, segment, people(0, 20), people(0, 12));
+        }
+        await copied.sweep();
+        assert.deepEqual((await copied.verify()).findings, []);
+        await Promise.all([copied.close(), reader.close(), dying.close(), to.close()]);
       }
     },
   },
 ];
+
+const SEGMENTS = ["one", "two"];
+
+/** No real pauses between retries. */
+function optionsOf({ clock }: CheckContext): CopyOptions {
+  return { clock, retry: { minDelayMs: 0 }, onWarning: () => {} };
+}
+
+/** How many calls of the target a copy takes when nothing fails. */
+async function countCalls(t: CheckContext, from: SegmentStore): Promise<number> {
+  const to = await t.open("copy-count", SMALL_STEPS);
+  const before = to.calls.length;
+  await copy(from, to, optionsOf(t));
+  return to.calls.length - before;
+}

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { isRollcallError, type Segment } from "@rollcall/core";
+import { isRollcallError, type MemberSetId, type Segment } from "@rollcall/core";
 import { type Check, rejectsWith } from "../check.js";
 import { keyOf, sampleSegment } from "../samples.js";
 
@@ -25,6 +25,11 @@ function exoticSegment(): Segment {
     recentSyncIds: Array.from({ length: 50 }, (_, i) => `${i}${awkward}`),
     lastSyncedAt: 1_700_000_000_001,
   });
+}
+
+/** A list whose members are in the set of number `id`. */
+function pointingAt(id: number): Segment["included"] {
+  return { set: { id: id as MemberSetId, shardBits: 0 }, count: { value: id, exact: true } };
 }
 
 export const registryChecks: readonly Check[] = [
@@ -122,6 +127,41 @@ export const registryChecks: readonly Check[] = [
       const winners = attempts.filter((_, i) => results[i]?.status === "fulfilled");
       assert.equal(winners.length, 1);
       assert.deepEqual(await store.getEnvironment(), winners[0]?.next);
+    },
+  },
+  {
+    name: "a segment record is seen whole by those who read while it is put",
+    promise: "port",
+    async run(t) {
+      const [store, other] = [await t.open(), await t.open()];
+      const key = keyOf("audience");
+      const written = new Map<string | undefined, Segment>();
+      let isDone = false;
+      async function write(): Promise<void> {
+        let before: Segment["revision"] | undefined;
+        for (let i = 0; i < 100; i++) {
+          const lists = { included: pointingAt(2 * i + 1), excluded: pointingAt(2 * i + 2) };
+          const next = sampleSegment("audience", { updatedAt: i, ...lists });
+          written.set(next.revision, next);
+          await store.putSegment(next, before);
+          before = next.revision;
+        }
+      }
+      async function watch(): Promise<void> {
+        while (!isDone) {
+          const epoch = await other.getEpoch();
+          const seen = await other.getSegment(key);
+          await new Promise(setImmediate);
+          const [listed] = await other.listSegments();
+          for (const record of [seen, listed]) assert.deepEqual(record, written.get(record?.revision));
+          if (epoch === (await other.getEpoch()))
+            assert.equal(listed?.revision, seen?.revision, "the record changed, and the epoch did not");
+        }
+      }
+      const writing = write().finally(() => {
+        isDone = true;
+      });
+      await Promise.all([writing, watch()]);
     },
   },
   {
