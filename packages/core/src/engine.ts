@@ -53,13 +53,15 @@ export function createEngine(store: SegmentStore, options: RollcallOptions): Eng
       let attempts = 0;
       try {
         return await pRetry(
-          () => {
+          async () => {
             throwIfAborted(signal);
             if (attempts++ > 0) onRetry?.();
-            return call().catch((error: unknown) => {
+            try {
+              return await call();
+            } catch (error) {
               // p-retry does not repeat an AbortError; what it wraps comes out again below.
               throw isRollcallError(error, "store_unavailable") ? error : new AbortError(asError(error));
-            });
+            }
           },
           {
             retries: settings.retries,

@@ -40,9 +40,17 @@ export interface SyncRequest {
   readonly sourcePosition: SourcePosition | undefined;
 }
 
-/** @throws `invalid_request`. */
+// What else a call takes, and handles elsewhere.
+const OTHER_OPTIONS = ["dryRun", "signal", "onProgress", "list", "allowShrink"];
+
+/** @throws `invalid_request`, also on an option that does not exist: a misspelt `contextKind` would sync into the wrong kind. */
 export function parseSyncRequest(segmentKey: string, options: SyncOptions): SyncRequest {
   const key = parseName(segmentKeySchema, segmentKey, "segment key");
+  const known = [...Object.keys(syncOptionsSchema.shape), ...OTHER_OPTIONS];
+  const unknown = Object.keys(options).find((option) => !known.includes(option));
+  if (unknown !== undefined) {
+    throw new RollcallError("invalid_request", `there is no option ${unknown}; known are ${known.join(", ")}`);
+  }
   const parsed = syncOptionsSchema.safeParse(options);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
