@@ -1,4 +1,4 @@
-// The other side of the LMDB benchmarks: the lmdb package alone, in its fastest form, as durable as the adapter.
+// The other side of the LMDB benchmarks: the lmdb package alone, by its asynchronous put, as durable as the adapter.
 
 import { type Database, open } from "lmdb";
 

@@ -51,7 +51,7 @@ async function warm({ members }: Size): Promise<Warm> {
 
     const times = { bare: [] as number[], awaited: [] as number[], reader: [] as number[] };
     for (let slice = 0; slice < SLICES; slice++) {
-      const asked = Array.from({ length: SLICE }, () => contexts[Math.floor(Math.random() * HOT)] as Context);
+      const asked = Array.from({ length: SLICE }, () => contexts[Math.floor(Math.random() * HOT)] as UserContext);
       let found = 0;
       let started = performance.now();
       for (const { key } of asked) if (bare.get(key) !== undefined) found++;
@@ -127,7 +127,9 @@ async function countMembers(reader: SegmentReader, asked: readonly Context[], at
   return members;
 }
 
-function userContext(i: number): Context {
+type UserContext = Context & { readonly key: string };
+
+function userContext(i: number): UserContext {
   return { kind: "user", key: keyOf(i) };
 }
 

@@ -9,6 +9,7 @@ import { type EnvironmentName, RollcallError } from "@rollcall/core";
 import { nativeCode, storeError } from "./native-error.js";
 
 const MARKER = "rollcall.json";
+const ENVIRONMENT_PREFIX = "env-";
 const FORMAT = "rollcall-lmdb";
 
 /** The layout of folder and LMDB files that this version reads and writes. */
@@ -24,7 +25,7 @@ const LOCK_FILE = "lock.mdb";
  */
 function environmentFolder(folder: string, environment: EnvironmentName): string {
   const name = environment.replace(/[^a-z0-9_-]/g, (sign) => `%${sign.charCodeAt(0).toString(16).padStart(2, "0")}`);
-  return join(folder, `env-${name}`);
+  return join(folder, `${ENVIRONMENT_PREFIX}${name}`);
 }
 
 /**
@@ -84,10 +85,18 @@ export async function findFolder(folder: string, environment: EnvironmentName): 
   } catch (cause) {
     if (nativeCode(cause) !== "ENOENT") throw await folderError(cause, folder);
   }
-  throw new RollcallError(
-    "store_read_only",
-    `${folder}: there is no environment ${environment} to read yet; open it for writing once`,
-  );
+  const present = await listEnvironments(folder);
+  const message =
+    present.length === 0
+      ? `there is no store in ${folder}; check the path, or open it for writing to make one`
+      : `the store in ${folder} has no environment ${environment}, only ${present.join(", ")}; name one of these, or open it for writing to make it`;
+  throw new RollcallError("store_read_only", message);
+}
+
+async function listEnvironments(folder: string): Promise<string[]> {
+  const entries = await readdir(folder).catch(() => []);
+  const names = entries.filter((entry) => entry.startsWith(ENVIRONMENT_PREFIX));
+  return names.map((entry) => decodeURIComponent(entry.slice(ENVIRONMENT_PREFIX.length))).sort();
 }
 
 /** Makes the names in `folder` survive a power failure: a new file is lost with its folder entry, however well it was flushed. */
