@@ -70,9 +70,9 @@ export function build() {
   return pnpm(["exec", "turbo", "run", "build", "--output-logs=errors-only"]);
 }
 
-/** Builds the command line and what it needs. */
-export function buildCli() {
-  return pnpm(["exec", "turbo", "run", "build", "--filter=@rollcall/cli", "--output-logs=errors-only"]);
+/** Builds all that a user runs, and leaves out the benchmarks. */
+export function buildForUse() {
+  return pnpm(["exec", "turbo", "run", "build", "--filter=!@rollcall/benchmarks", "--output-logs=errors-only"]);
 }
 
 /** Every package of the workspace but the root: name, folder, and its manifest. */

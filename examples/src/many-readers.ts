@@ -7,7 +7,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createRollcall, createSegmentReader, openStore } from "@rollcall/core";
+import { createRollcall, createSegmentReader } from "@rollcall/core";
+import { createLmdbStore } from "@rollcall/lmdb";
 
 const [folder] = process.argv.slice(2);
 if (folder === undefined) await write();
@@ -15,7 +16,8 @@ else await read(folder);
 
 async function write(): Promise<void> {
   const place = await mkdtemp(join(tmpdir(), "rollcall-"));
-  const store = await openStore(`lmdb:${encodeURI(place)}`);
+  const store = createLmdbStore(place);
+  await store.open();
   const rollcall = createRollcall(store);
   await rollcall.replace("vips", { included: ["ada", "grace"] });
 
@@ -48,7 +50,8 @@ function nextAnswers(readers: readonly { name: string; process: ChildProcess }[]
 
 async function read(place: string): Promise<void> {
   // readOnly: a reader needs no right to write, and never creates anything.
-  const store = await openStore(`lmdb:${encodeURI(place)}?readOnly=true`);
+  const store = createLmdbStore(place, { readOnly: true });
+  await store.open();
   const reader = createSegmentReader({ store, pollMs: 100 });
   let last = "";
   const timer = setInterval(async () => {

@@ -117,7 +117,7 @@ function reportError(error: unknown, argv: readonly string[], context: RunContex
   if (isRollcallError(error, "aborted") || context.signal.aborted) {
     terminal.error(
       "aborted",
-      "interrupted; readers see no half of it, and running the same command again is safe",
+      "interrupted; a snapshot has changed nothing, of a merge a part may be applied; running the same command again is safe",
       true,
     );
     return interruptionExitCode(context.signal.reason);

@@ -24,7 +24,7 @@ afterAll(async () => {
   place.remove();
 });
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 
 async function recordOf(segment: string): Promise<Segment> {
   const record = await store.getSegment(segment as SegmentKey);

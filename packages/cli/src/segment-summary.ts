@@ -19,7 +19,7 @@ export interface SegmentSummary {
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly lastSyncedAt?: number;
-  /** Until when a writer holds the segment, or held it before it died. */
+  /** Until when a writer holds the segment, or held it before it died. Absent where it gave the segment up. */
   readonly leasedUntil?: number;
 }
 
@@ -34,7 +34,7 @@ export function summarize(segment: Segment): SegmentSummary {
     createdAt: segment.createdAt,
     updatedAt: segment.updatedAt,
     ...(segment.lastSyncedAt === undefined ? {} : { lastSyncedAt: segment.lastSyncedAt }),
-    ...(segment.lease.holder === undefined ? {} : { leasedUntil: segment.lease.expiresAt }),
+    ...(segment.lease.holder === undefined || segment.lease.expiresAt === 0 ? {} : { leasedUntil: segment.lease.expiresAt }),
   };
 }
 

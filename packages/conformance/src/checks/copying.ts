@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { type CopyOptions, copy, type SegmentStore } from "@rollcall/core";
 import { AUDIENCE, expectCounts, expectMembers, people, SMALL_STEPS, segmentOf } from "../audience.js";
 import { type Check, type CheckContext, rejectsWith } from "../check.js";
+import { keyOf } from "../samples.js";
 
 export const copyChecks: readonly Check[] = [
   {
@@ -70,8 +71,10 @@ export const copyChecks: readonly Check[] = [
     async run(t) {
       const from = await t.open(undefined, SMALL_STEPS);
       const rollcall = await t.rollcall(from);
-      for (const segment of SEGMENTS)
-        await rollcall.replace(segment, { included: people(0, 12), excluded: people(10, 15) });
+      for (const segment of SEGMENTS) {
+        for (const first of [4, 2, 0])
+          await rollcall.replace(segment, { included: people(first, 12), excluded: people(10, 15) });
+      }
       const calls = await countCalls(t, from);
       assert.ok(calls > 10 * SEGMENTS.length);
       for (let at = 1; at <= calls; at++) {
@@ -87,6 +90,7 @@ export const copyChecks: readonly Check[] = [
         for (const segment of SEGMENTS) {
           await expectCounts(copied, { included: 12, excluded: 5 }, segment);
           await expectMembers(reader, segment, people(0, 20), people(0, 12));
+          assert.deepEqual(await to.getHistory(keyOf(segment)), await from.getHistory(keyOf(segment)));
         }
         await copied.sweep();
         assert.deepEqual((await copied.verify()).findings, []);
