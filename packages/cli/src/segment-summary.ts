@@ -34,7 +34,9 @@ export function summarize(segment: Segment): SegmentSummary {
     createdAt: segment.createdAt,
     updatedAt: segment.updatedAt,
     ...(segment.lastSyncedAt === undefined ? {} : { lastSyncedAt: segment.lastSyncedAt }),
-    ...(segment.lease.holder === undefined || segment.lease.expiresAt === 0 ? {} : { leasedUntil: segment.lease.expiresAt }),
+    ...(segment.lease.holder === undefined || segment.lease.expiresAt === 0
+      ? {}
+      : { leasedUntil: segment.lease.expiresAt }),
   };
 }
 
