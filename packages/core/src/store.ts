@@ -17,7 +17,8 @@ export interface StoreCapabilities {
   readonly portVersion: typeof STORE_PORT_VERSION;
   /**
    * What one raised fence guards. `set`: from the moment {@link SegmentStore.raiseFence} resolves, no older writer can
-   * change any block of the set. `block`: only blocks that the newer writer has touched are guarded.
+   * change any block of the set. `block`: only blocks that the newer writer has touched are guarded; so a write of a dead
+   * writer that arrives late can change the others, and a count that was exact before. The adapter's page says so.
    */
   readonly fencing: "set" | "block";
   /** The most that core puts in one {@link SegmentStore.writeBlocks} call, and how many such calls run at once. */

@@ -158,12 +158,10 @@ async function countUnderLease(
       // No write of an earlier lease may change what is being counted.
       if (fenced) await engine.retrying(() => engine.store.raiseFence(set, lease.fence), { signal: lease.signal });
       const counts = await countMembersOf(engine, set, { ...options, signal: lease.signal });
-      // Where a fence guards only the blocks it was raised in, a writer that was overtaken may still change the others.
-      const exact = engine.store.capabilities.fencing === "set" || !lease.tookOver;
       const { value } = lease.segment[list].count;
       await lease.finish((current) => ({
         ...current,
-        [list]: { ...current[list], count: { value: counts.unique, exact } },
+        [list]: { ...current[list], count: { value: counts.unique, exact: true } },
       }));
       return { stored: { value, exact: lease.wasExact[list] }, ...counts };
     },
