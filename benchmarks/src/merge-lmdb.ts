@@ -14,7 +14,7 @@ const CHANGES = 10_000;
 // have passed that both sides fold at their steady pace, and the mean is over as many again.
 const WARM_UP = 90;
 const MERGES = 60;
-const ROUNDS = 2;
+const ROUNDS = 3;
 
 /** Milliseconds of each of {@link MERGES} merges into a segment of that many members. */
 async function merges({ members }: { readonly members: number }): Promise<number[]> {
