@@ -14,6 +14,7 @@ import {
   environmentNameSchema,
   type Fence,
   findHash,
+  HISTORY_LIMIT,
   hashAt,
   hashCount,
   isRollcallError,
@@ -57,7 +58,6 @@ export interface TemplateStoreOptions {
 
 /** Members per block: as many as one value holds well. */
 const BLOCK_TARGET = 256;
-const HISTORY_LIMIT = 100;
 
 /** A store in `database`. Closing it leaves the database open: it is the caller's. */
 export function createTemplateStore(database: TemplateDatabase, options: TemplateStoreOptions = {}): SegmentStore {

@@ -51,7 +51,13 @@ export {
 } from "./names.js";
 export { type OpenStoreOptions, openStore } from "./open-store.js";
 export { createSegmentReader, type ReaderStats, type SegmentReader, type SegmentReaderOptions } from "./reader.js";
-export { MAX_LISTED_REJECTIONS, type RejectionReason, type SyncReport, syncReportSchema } from "./report.js";
+export {
+  HISTORY_LIMIT,
+  MAX_LISTED_REJECTIONS,
+  type RejectionReason,
+  type SyncReport,
+  syncReportSchema,
+} from "./report.js";
 export {
   type CallOptions,
   createRollcall,

@@ -15,7 +15,7 @@ import {
 import { RollcallError } from "./errors.js";
 import { isNewerFence, requireOwnFence } from "./fence.js";
 import { type EnvironmentName, environmentNameSchema, parseName, type SegmentKey } from "./names.js";
-import { type SyncReport, syncReportSchema } from "./report.js";
+import { HISTORY_LIMIT, type SyncReport, syncReportSchema } from "./report.js";
 import {
   decodeEnvironment,
   decodeSegment,
@@ -39,7 +39,6 @@ import {
 
 /** Members per block; small, so that ordinary audiences meet several blocks and growth. */
 const BLOCK_TARGET = 64;
-const HISTORY_LIMIT = 100;
 
 interface StoredSet {
   readonly shardBits: number;

@@ -12,7 +12,14 @@ import { createPartitioner } from "./partitioner.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { MergeOptions, Progress } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, listNameSchema, type MemberSet, type Segment } from "./segment.js";
-import { countBySet, countMembers, type WriteResult, writeMembers } from "./set-writer.js";
+import {
+  countBySet,
+  countMembers,
+  type Mutable,
+  NOTHING_WRITTEN,
+  type WriteResult,
+  writeMembers,
+} from "./set-writer.js";
 import { ADD, REMOVE } from "./sorter.js";
 import { allocateSet } from "./staged-set.js";
 import { admit, applied, parseSyncRequest, type SyncRequest } from "./sync-request.js";
@@ -395,7 +402,7 @@ async function plan(engine: Engine, merge: Planned): Promise<SyncReport> {
   const pending = { ...merge, settle: () => undefined };
   if (repeat) return reportOf(engine, pending, { outcome: "already_applied", after: segment });
   const { set, count } = segment[list];
-  const result = { adds: 0, removes: 0, duplicates: 0, added: 0, removed: 0, exact: true, shared: 0, group: 1 };
+  const result: Mutable<WriteResult> & { group: number } = { ...NOTHING_WRITTEN, group: 1 };
   for await (const chunk of intake.partitioner.chunks()) {
     const [adds, removes] = [hashCount(chunk.adds), hashCount(chunk.removes)];
     result.adds += adds;

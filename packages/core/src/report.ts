@@ -51,6 +51,9 @@ export const syncReportSchema = z
 /** The report of one sync. */
 export type SyncReport = z.infer<typeof syncReportSchema>;
 
+/** How many reports of a segment a store keeps. */
+export const HISTORY_LIMIT = 100;
+
 /** What the parts of a report are made from. */
 export interface ReportParts {
   readonly request: {

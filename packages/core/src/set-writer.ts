@@ -24,6 +24,20 @@ export interface WriteResult {
   readonly shared: number;
 }
 
+/** The same fields, to be counted up. */
+export type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
+
+/** What comes of writing nothing. */
+export const NOTHING_WRITTEN: WriteResult = {
+  adds: 0,
+  removes: 0,
+  duplicates: 0,
+  added: 0,
+  removed: 0,
+  exact: true,
+  shared: 0,
+};
+
 /** Options of {@link writeMembers}. */
 export interface WriteOptions {
   /** Another set, whose members among `adds` are counted. */
@@ -41,7 +55,7 @@ export async function writeMembers(
 ): Promise<WriteResult> {
   const { store, retrying } = engine;
   const { signal } = lease;
-  const total = { adds: 0, removes: 0, duplicates: 0, added: 0, removed: 0, exact: true, shared: 0 };
+  const total: Mutable<WriteResult> = { ...NOTHING_WRITTEN };
   const distinct = countDuplicates(chunks, total);
 
   async function write(window: Window): Promise<void> {

@@ -4,7 +4,7 @@ import type { Engine } from "./engine.js";
 import type { HeldLease } from "./lease.js";
 import type { ListName, MemberSet, Segment } from "./segment.js";
 import { chooseShardBits } from "./set-size.js";
-import { type WriteOptions, type WriteResult, writeMembers } from "./set-writer.js";
+import { NOTHING_WRITTEN, type WriteOptions, type WriteResult, writeMembers } from "./set-writer.js";
 import type { SortedChanges } from "./sorter.js";
 
 /** A list written anew but not yet current. */
@@ -24,8 +24,7 @@ export async function writeStagedSet(
   chunks: AsyncIterable<SortedChanges>,
   options: WriteOptions = {},
 ): Promise<StagedSet> {
-  const nothing = { adds: 0, removes: 0, duplicates: 0, added: 0, removed: 0, exact: true, shared: 0 };
-  if (members === 0) return { set: undefined, ...nothing };
+  if (members === 0) return { set: undefined, ...NOTHING_WRITTEN };
   const set = await allocateSet(engine, lease, members);
   await lease.update((current) => {
     if (current.staged.some((staged) => staged.id === set.id)) return current;

@@ -63,11 +63,12 @@ export function parseSyncRequest(segmentKey: string, options: SyncOptions): Sync
 }
 
 /** What the record says to a sync before it starts. */
-export type Admission =
-  /** The sync is to be applied to this record, which may be a new one. */
-  | { readonly repeat: false; readonly segment: Segment }
-  /** It was applied before. */
-  | { readonly repeat: true; readonly segment: Segment };
+export interface Admission {
+  /** Whether it was applied before. */
+  readonly repeat: boolean;
+  /** The record to apply it to, which may be a new one; of a repeat the record as it is. */
+  readonly segment: Segment;
+}
 
 /** @throws `context_kind_mismatch`, `out_of_order`. */
 export function admit(current: Segment | undefined, request: SyncRequest, now: number): Admission {

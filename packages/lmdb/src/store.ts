@@ -11,6 +11,7 @@ import {
   encodeEnvironment,
   encodeSegment,
   environmentNameSchema,
+  HISTORY_LIMIT,
   LAYOUT_VERSION,
   type MemberSet,
   type MemberSetId,
@@ -61,7 +62,6 @@ export interface LmdbStoreOptions {
 
 /** Contexts that a record holds at most on average: then even a crowded one stays within half an LMDB page of 4,096 bytes. */
 const MOST_CONTEXTS_PER_RECORD = 40;
-const HISTORY_LIMIT = 100;
 
 /**
  * A store in the folder `path`, which is created if need be. One folder holds any number of environments; several processes may read and
