@@ -1,7 +1,6 @@
 // A whole adapter to start from. Its "database" is the smallest that will do: named values, and a transaction that runs alone.
 // Replace `TemplateDatabase` by a client, and keep what the comments say.
 
-import { randomUUID } from "node:crypto";
 import {
   type Block,
   type ContextHashes,
@@ -15,13 +14,15 @@ import {
   type Fence,
   findHash,
   HISTORY_LIMIT,
+  handleNotOpen,
   hashAt,
   hashCount,
   isRollcallError,
-  LAYOUT_VERSION,
   type MemberSet,
   type MemberSetId,
+  newEnvironment,
   RollcallError,
+  revisionConflict,
   type SegmentStore,
   STORE_PORT_VERSION,
   type StoredMemberSet,
@@ -68,7 +69,7 @@ export function createTemplateStore(database: TemplateDatabase, options: Templat
 
   /** Every call goes through here: refused after `close`, and no native error gets out. */
   async function run<T>(work: (values: Map<string, string>) => T): Promise<T> {
-    if (closed) throw new RollcallError("closed", `the store of environment ${environment} was closed; open another`);
+    if (closed) throw handleNotOpen(environment, "closed");
     try {
       return await database.transaction(work);
     } catch (cause) {
@@ -109,14 +110,7 @@ export function createTemplateStore(database: TemplateDatabase, options: Templat
     },
 
     async open() {
-      const record = encodeEnvironment({
-        layout: LAYOUT_VERSION,
-        id: randomUUID(),
-        revision: randomUUID(),
-        createdAt: Date.now(),
-        initialized: false,
-        positions: [],
-      });
+      const record = encodeEnvironment(newEnvironment());
       // Several processes may open an environment at once: exactly one record stays. Decoding checks the layout version.
       await run((values) => {
         const known = values.get(place("environment"));
@@ -132,7 +126,7 @@ export function createTemplateStore(database: TemplateDatabase, options: Templat
     putEnvironment: (next, expectedRevision) =>
       run((values) => {
         const { revision } = decodeEnvironment(values.get(place("environment")) ?? "");
-        if (revision !== expectedRevision) throw conflict(`environment ${environment}`);
+        if (revision !== expectedRevision) throw revisionConflict(`environment ${environment}`);
         values.set(place("environment"), encodeEnvironment(next));
       }),
     getSegment: (key) =>
@@ -145,7 +139,7 @@ export function createTemplateStore(database: TemplateDatabase, options: Templat
       run((values) => {
         const text = values.get(place("segment", next.key));
         const revision = text === undefined ? undefined : decodeSegment(text).revision;
-        if (revision !== expectedRevision) throw conflict(`segment ${next.key}`);
+        if (revision !== expectedRevision) throw revisionConflict(`segment ${next.key}`);
         values.set(place("segment", next.key), encodeSegment(next));
         // In the same transaction: a reader that sees the old epoch may keep what it knows.
         values.set(place("epoch"), next.revision);
@@ -214,10 +208,6 @@ export const storeFactory: StoreFactory = {
   schemes: ["template"],
   createStore: (_url, { environment }) => createTemplateStore(createTemplateDatabase(), { environment }),
 };
-
-function conflict(what: string): RollcallError {
-  return new RollcallError("revision_conflict", `${what} was changed by another writer; read it again`);
-}
 
 function readJson<T>(values: Map<string, string>, key: string): T | undefined {
   const text = values.get(key);

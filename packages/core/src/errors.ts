@@ -94,3 +94,20 @@ export function isRollcallError(error: unknown, code?: RollcallErrorCode): error
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new RollcallError("aborted", "the call was aborted", { cause: signal.reason });
 }
+
+/** For adapters: the `revision_conflict` of a record that is not as the writer had read it. */
+export function revisionConflict(what: string): RollcallError {
+  return new RollcallError("revision_conflict", `${what} was changed by another writer; read it again`);
+}
+
+/** For adapters: the `closed` of a handle that was closed, or not opened yet. */
+export function handleNotOpen(environment: string, state: "closed" | "not opened"): RollcallError {
+  const remedy = state === "closed" ? "was closed; make another" : "is not open yet; call open() first";
+  return new RollcallError("closed", `the store of environment ${environment} ${remedy}`);
+}
+
+/** For adapters: the `corrupt_data` of an environment without one of the records that every environment has. */
+export function missingRecord(environment: string): RollcallError {
+  const message = `environment ${environment}: a record that every environment has is missing; restore it from a copy`;
+  return new RollcallError("corrupt_data", message);
+}

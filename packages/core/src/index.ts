@@ -23,8 +23,24 @@ export {
   shardOf,
 } from "./context-hashes.js";
 export { type CopyOptions, type CopyReport, copy } from "./copy.js";
-export { isRollcallError, RollcallError, type RollcallErrorCode, type RollcallErrorOptions } from "./errors.js";
-export { isNewerFence, requireFence, requireOwnFence } from "./fence.js";
+export {
+  handleNotOpen,
+  isRollcallError,
+  missingRecord,
+  RollcallError,
+  type RollcallErrorCode,
+  type RollcallErrorOptions,
+  revisionConflict,
+} from "./errors.js";
+export {
+  decodeFence,
+  encodeFence,
+  type FenceRefusal,
+  isNewerFence,
+  refusedByFence,
+  requireFence,
+  requireOwnFence,
+} from "./fence.js";
 export {
   deltaSchema,
   jsonSchemas,
@@ -83,12 +99,14 @@ export {
   type Environment,
   encodeEnvironment,
   encodeSegment,
+  idsByShardBits,
   LAYOUT_VERSION,
   type Lease,
   LIST_NAMES,
   type ListName,
   type MemberSet,
   type MemberSetId,
+  newEnvironment,
   type Origin,
   type Revision,
   type Segment,

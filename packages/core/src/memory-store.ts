@@ -1,7 +1,6 @@
 // The store in memory: for tests, for trying Rollcall out, and the plainest example of the port. By set: one sorted block
 // for each (member set, shard). Nothing outlives the process.
 
-import { randomUUID } from "node:crypto";
 import {
   CONTEXT_HASH_BYTES,
   type ContextHashes,
@@ -12,7 +11,7 @@ import {
   shardBitsFor,
   shardOf,
 } from "./context-hashes.js";
-import { RollcallError } from "./errors.js";
+import { handleNotOpen, RollcallError, revisionConflict } from "./errors.js";
 import { isNewerFence, requireOwnFence } from "./fence.js";
 import { type EnvironmentName, environmentNameSchema, parseName, type SegmentKey } from "./names.js";
 import { HISTORY_LIMIT, type SyncReport, syncReportSchema } from "./report.js";
@@ -21,10 +20,10 @@ import {
   decodeSegment,
   encodeEnvironment,
   encodeSegment,
-  LAYOUT_VERSION,
   type MemberSet,
   type MemberSetId,
   memberSetSchema,
+  newEnvironment,
   type Revision,
 } from "./segment.js";
 import {
@@ -94,8 +93,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
 
   // Every method calls this first and then runs to its end without an await: that is what makes each one atomic.
   function data(): StoredEnvironment {
-    if (closed) throw new RollcallError("closed", `the store of environment ${name} was closed; open another`);
-    if (opened === undefined) throw new RollcallError("closed", `the store of environment ${name} is not open yet`);
+    if (opened === undefined || closed) throw handleNotOpen(name, closed ? "closed" : "not opened");
     return opened;
   }
 
@@ -104,7 +102,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     capabilities,
 
     async open() {
-      if (closed) throw new RollcallError("closed", `the store of environment ${name} was closed; make another`);
+      if (closed) throw handleNotOpen(name, "closed");
       const stored = database.environments.get(name) ?? createEnvironment();
       database.environments.set(name, stored);
       opened = stored;
@@ -119,7 +117,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     },
     async putEnvironment(next, expectedRevision) {
       const stored = data();
-      if (stored.revision !== expectedRevision) throw conflict("the environment record");
+      if (stored.revision !== expectedRevision) throw revisionConflict("the environment record");
       stored.record = encodeEnvironment(next);
       stored.revision = next.revision;
     },
@@ -132,7 +130,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     },
     async putSegment(next, expectedRevision) {
       const stored = data();
-      if (stored.segments.get(next.key)?.revision !== expectedRevision) throw conflict(`segment ${next.key}`);
+      if (stored.segments.get(next.key)?.revision !== expectedRevision) throw revisionConflict(`segment ${next.key}`);
       stored.segments.set(next.key, { text: encodeSegment(next), revision: next.revision });
       stored.epoch++;
     },
@@ -206,20 +204,10 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
 }
 
 function createEnvironment(): StoredEnvironment {
-  const revision = randomUUID();
-  const record = encodeEnvironment({
-    layout: LAYOUT_VERSION,
-    id: randomUUID(),
-    revision,
-    createdAt: Date.now(),
-    initialized: false,
-    positions: [],
-  });
+  const environment = newEnvironment();
+  const { revision } = environment;
+  const record = encodeEnvironment(environment);
   return { record, revision, epoch: 0, lastSetId: 0, segments: new Map(), history: new Map(), sets: new Map() };
-}
-
-function conflict(what: string): RollcallError {
-  return new RollcallError("revision_conflict", `${what} was changed by another writer; read it again`);
 }
 
 function requireSet(stored: StoredEnvironment, set: MemberSet, fence: Fence): StoredSet {

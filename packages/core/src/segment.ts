@@ -22,6 +22,16 @@ export const memberSetSchema = z.object({
 /** A set of context hashes in the store, and the number of leading bits by which it was cut into blocks. */
 export type MemberSet = z.infer<typeof memberSetSchema>;
 
+/** The ids of `sets`, by the number of bits by which each set was cut. */
+export function idsByShardBits(sets: Iterable<MemberSet>): Map<number, Set<MemberSetId>> {
+  const groups = new Map<number, Set<MemberSetId>>();
+  for (const { id, shardBits } of sets) {
+    const ids = groups.get(shardBits) ?? new Set();
+    groups.set(shardBits, ids.add(id));
+  }
+  return groups;
+}
+
 const revisionSchema = z.string().min(16);
 /** An unguessable tag of one version of a record, made anew by every write. */
 export type Revision = z.infer<typeof revisionSchema>;
@@ -136,6 +146,18 @@ export function encodeSegment(segment: Segment): string {
 /** Reads what {@link encodeSegment} wrote; throws `layout_mismatch` on a newer layout, else `corrupt_data`. */
 export function decodeSegment(text: string): Segment {
   return decode(segmentSchema, text, "a segment record");
+}
+
+/** For adapters: the record of an environment that is being created. */
+export function newEnvironment(): Environment {
+  return {
+    layout: LAYOUT_VERSION,
+    id: randomUUID(),
+    revision: freshRevision(),
+    createdAt: Date.now(),
+    initialized: false,
+    positions: [],
+  };
 }
 
 /** The stored form of an environment: JSON. */

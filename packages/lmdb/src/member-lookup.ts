@@ -1,6 +1,13 @@
 // Which of some member sets a context is in: one record for each shardBits in use, and one more while there are recent changes.
 
-import { CONTEXT_HASH_BYTES, type ContextHashes, type MemberSet, type MemberSetId, shardOf } from "@rollcall/core";
+import {
+  CONTEXT_HASH_BYTES,
+  type ContextHashes,
+  idsByShardBits,
+  type MemberSet,
+  type MemberSetId,
+  shardOf,
+} from "@rollcall/core";
 import { recordKey } from "./member-records.js";
 import { groupBitsOf, groupKey, mayHaveRecent } from "./recent-changes.js";
 import { collectWanted, findContext, listNumberAt, openRecord, type RecordParts } from "./shard-record.js";
@@ -26,7 +33,7 @@ export function createMemberLookup(): MemberLookup {
     find(tables, hashes, among, used) {
       if (!sameSets(among, lastAmong)) {
         lastAmong = [...among];
-        lastWanted = Array.from(byShardBits(among), ([shardBits, ids]) => ({ shardBits, ids }));
+        lastWanted = Array.from(idsByShardBits(among), ([shardBits, ids]) => ({ shardBits, ids }));
       }
       const [only] = lastWanted;
       if (only !== undefined && lastWanted.length === 1 && !mayHaveRecent(used, only.shardBits)) {
@@ -107,16 +114,4 @@ function sameSets(a: readonly MemberSet[], b: readonly MemberSet[]): boolean {
     if (left !== right && (left?.id !== right?.id || left?.shardBits !== right?.shardBits)) return false;
   }
   return true;
-}
-
-/** The ids of `sets`, by the shardBits that they were written with. */
-export function byShardBits<Id extends number>(
-  sets: Iterable<{ readonly id: Id; readonly shardBits: number }>,
-): Map<number, Set<Id>> {
-  const groups = new Map<number, Set<Id>>();
-  for (const { id, shardBits } of sets) {
-    const ids = groups.get(shardBits) ?? new Set();
-    groups.set(shardBits, ids.add(id));
-  }
-  return groups;
 }

@@ -6,17 +6,23 @@ import { resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   decodeEnvironment,
+  decodeFence,
   decodeSegment,
   type EnvironmentName,
   encodeEnvironment,
+  encodeFence,
   encodeSegment,
   environmentNameSchema,
   HISTORY_LIMIT,
-  LAYOUT_VERSION,
+  handleNotOpen,
+  idsByShardBits,
   type MemberSet,
   type MemberSetId,
+  missingRecord,
+  newEnvironment,
   parseName,
   RollcallError,
+  revisionConflict,
   type SegmentStore,
   STORE_PORT_VERSION,
   type StoreCapabilities,
@@ -26,8 +32,8 @@ import {
 } from "@rollcall/core";
 import { planBlocks } from "./block-plan.js";
 import { listDropped, stripSets } from "./dropped-sets.js";
-import { decodeFence, encodeFence, requireStoredFence } from "./fence-record.js";
-import { byShardBits, createMemberLookup } from "./member-lookup.js";
+import { requireStoredFence } from "./fence-record.js";
+import { createMemberLookup } from "./member-lookup.js";
 import { scanGroups } from "./member-scan.js";
 import { isShortWrite, storeError } from "./native-error.js";
 import {
@@ -108,14 +114,7 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
 
   async function createRecords(): Promise<void> {
     if (fresh().registry.get(layoutKey) !== undefined) return;
-    const record = encodeEnvironment({
-      layout: LAYOUT_VERSION,
-      id: randomUUID(),
-      revision: randomUUID(),
-      createdAt: Date.now(),
-      initialized: false,
-      positions: [],
-    });
+    const record = encodeEnvironment(newEnvironment());
     await write(({ registry }) => {
       if (registry.get(layoutKey) !== undefined) return;
       void registry.put(layoutKey, JSON.stringify({ layout: FOLDER_LAYOUT, environment }));
@@ -138,13 +137,17 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
 
   function opened(): EnvironmentLease {
     if (lease !== undefined && !closed) return lease;
-    const state = closed ? "was closed; make another" : "is not open yet";
-    throw new RollcallError("closed", `the store of environment ${environment} ${state}`);
+    throw handleNotOpen(environment, closed ? "closed" : "not opened");
   }
 
   /** The tables as of the newest acknowledged write. */
   function fresh(): Tables {
     return opened().freshTables();
+  }
+
+  function requireRecord(text: string | undefined): string {
+    if (text === undefined) throw missingRecord(environment);
+    return text;
   }
 
   /** Reads from the newest snapshot; whatever LMDB throws is mapped. */
@@ -214,7 +217,7 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
       const text = encodeEnvironment(next);
       await write(({ registry }) => {
         const present = decodeEnvironment(requireRecord(registry.get(environmentKey)));
-        if (present.revision !== expectedRevision) throw conflict("the environment record");
+        if (present.revision !== expectedRevision) throw revisionConflict("the environment record");
         void registry.put(environmentKey, text);
       });
     },
@@ -232,7 +235,7 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
         const key = segmentRecordKey(next.key);
         const present = registry.get(key);
         if ((present === undefined ? undefined : decodeSegment(present).revision) !== expectedRevision)
-          throw conflict(`segment ${next.key}`);
+          throw revisionConflict(`segment ${next.key}`);
         void registry.put(key, text);
         // Not a counter: a folder that was restored from a copy would count through numbers that readers have seen.
         void registry.put(epochKey, randomUUID());
@@ -302,7 +305,7 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
         }
       });
       // Sets of a drop that was interrupted are on the list too: one pass over the records of a shardBits serves all.
-      for (const [shardBits, ids] of byShardBits(read(listDropped))) {
+      for (const [shardBits, ids] of idsByShardBits(read(listDropped))) {
         await stripSets(shardBits, ids, { freshTables: fresh, write, changer });
         await write(({ registry }) => {
           for (const id of ids) void registry.remove(droppedRecordKey(id));
@@ -332,11 +335,3 @@ async function commitError(error: unknown): Promise<unknown> {
   }
 }
 
-function conflict(what: string): RollcallError {
-  return new RollcallError("revision_conflict", `${what} was changed by another writer; read it again`);
-}
-
-function requireRecord(text: string | undefined): string {
-  if (text !== undefined) return text;
-  throw new RollcallError("corrupt_data", "a record that every environment has is missing; restore it from a copy");
-}

@@ -1,0 +1,240 @@
+// Talking to Redis: commands and scripts over whatever client there is, each exchange bounded in time, no error in Redis's own words.
+
+import { handleNotOpen, RollcallError } from "@rollcall/core";
+import { type LastError, storeError } from "./native-error.js";
+import type { Script } from "./script.js";
+
+/** An argument as Redis takes it. */
+export type Argument = string | number | Buffer;
+
+/** A command with its arguments. */
+export type Command = readonly [name: string, ...args: Argument[]];
+
+/**
+ * What is needed of a client: a `Redis` or a `Cluster` of ioredis 5 or 6. It must not resend a write whose reply was lost:
+ * see {@link requireNoResending}.
+ */
+export interface RedisClient {
+  readonly status: string;
+  readonly options: object;
+  readonly isCluster: boolean;
+  connect(): Promise<unknown>;
+  disconnect(): void;
+  callBuffer(command: string, ...args: Argument[]): Promise<unknown>;
+  pipeline(): unknown;
+  on(event: "error" | "ready", listener: (error: Error) => void): unknown;
+  off(event: "error" | "ready", listener: (error: Error) => void): unknown;
+}
+
+/** The part of a `Cluster` that a single server's client has not. */
+interface ClusterClient extends RedisClient {
+  nodes(role: "master"): RedisClient[];
+}
+
+interface Pipeline {
+  callBuffer(command: string, ...args: Argument[]): unknown;
+  exec(): Promise<[error: Error | null, reply: unknown][] | null>;
+}
+
+/** A script to run. */
+export interface ScriptCall {
+  readonly script: Script;
+  readonly keys: readonly string[];
+  readonly args: readonly Argument[];
+}
+
+/** How a connection waits. */
+export interface ConnectionOptions {
+  readonly environment: string;
+  /** How long one exchange may take. */
+  readonly timeoutMs: number;
+  /** How many replicas must confirm a write, and how long that may take. */
+  readonly minReplicas: number;
+  readonly replicaTimeoutMs: number;
+}
+
+/** Exchanges with the database. Replies are in the order of what was sent. */
+export interface Connection {
+  /** Connects, unless the client does so by itself. */
+  open(): Promise<void>;
+  close(options: { readonly disconnect: boolean }): void;
+  /** Sends commands in one round trip. @throws the first error among the replies. */
+  send(commands: readonly Command[]): Promise<unknown[]>;
+  /** Runs scripts in one round trip, two where the server has forgotten them. @throws as {@link Connection.send}. */
+  run(calls: readonly ScriptCall[]): Promise<unknown[]>;
+  /** The same for scripts and commands that write, and waits for as many replicas as the options say. */
+  write(calls: readonly (ScriptCall | Command)[]): Promise<unknown[]>;
+  /** `INFO` of the server, or of each primary of the Cluster. */
+  info(): Promise<string[]>;
+}
+
+/** Wraps `client`. */
+export function createConnection(client: RedisClient, options: ConnectionOptions): Connection {
+  const lastError: LastError = { error: undefined };
+  const remember = (error: Error) => {
+    lastError.error = error;
+  };
+  const forget = () => {
+    lastError.error = undefined;
+  };
+  client.on("error", remember);
+  client.on("ready", forget);
+
+  /** Every reply or error, in order; rejects only for what hit all of them. */
+  async function exchange(commands: readonly Command[], to: RedisClient = client): Promise<unknown[]> {
+    const work = commands.length > 1 && !client.isCluster ? pipelined(to, commands) : oneByOne(to, commands);
+    try {
+      return await within(work, `no reply within ${options.timeoutMs} ms`);
+    } catch (cause) {
+      throw failure(cause);
+    }
+  }
+
+  /** An exchange that is given up may still take effect: that is what `store_unavailable` says. */
+  async function within<T>(work: Promise<T>, silence: string): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(silence)), options.timeoutMs);
+    });
+    work.catch(() => {});
+    try {
+      return await Promise.race([work, deadline]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  function failure(cause: unknown): RollcallError {
+    // ioredis ends an idle client of the owner without a word; later commands then fail like those of a lost connection.
+    if (client.status === "end" && lastError.error === undefined) return handleNotOpen(options.environment, "closed");
+    return storeError(cause, lastError);
+  }
+
+  function requireReplies(replies: readonly unknown[]): unknown[] {
+    const errors = replies.filter((reply) => reply instanceof Error).map(failure);
+    // What may have taken effect decides what the caller may believe.
+    const worst = errors.find(({ code }) => code === "store_unavailable") ?? errors[0];
+    if (worst !== undefined) throw worst;
+    return [...replies];
+  }
+
+  async function runAll(calls: readonly (ScriptCall | Command)[]): Promise<unknown[]> {
+    const replies = await exchange(calls.map((call) => (isScript(call) ? byDigest(call) : call)));
+    const forgotten = calls.flatMap((call, index) => (isScript(call) && isForgotten(replies[index]) ? [index] : []));
+    if (forgotten.length > 0) {
+      // A script that Redis does not know has not run. EVAL runs it and makes it known.
+      const again = await exchange(forgotten.map((index) => byText(calls[index] as ScriptCall)));
+      forgotten.forEach((index, position) => {
+        replies[index] = again[position];
+      });
+    }
+    return requireReplies(replies);
+  }
+
+  async function waitForReplicas(): Promise<void> {
+    const { minReplicas, replicaTimeoutMs } = options;
+    const primaries = isCluster(client) ? client.nodes("master") : [client];
+    const counts = await Promise.all(
+      primaries.map(async (primary) =>
+        requireReplies(await exchange([["wait", minReplicas, replicaTimeoutMs]], primary)),
+      ),
+    );
+    const least = Math.min(...counts.map(([count]) => Number(count)));
+    if (least < minReplicas)
+      throw new RollcallError(
+        "store_unavailable",
+        `Redis: ${least} of ${minReplicas} replicas confirmed a write within ${replicaTimeoutMs} ms; check the replicas, then repeat`,
+      );
+  }
+
+  return {
+    async open() {
+      if (client.status !== "wait") return;
+      try {
+        await within(client.connect(), `no connection within ${options.timeoutMs} ms`);
+      } catch (cause) {
+        throw storeError(cause, lastError);
+      }
+    },
+    close({ disconnect }) {
+      client.off("error", remember);
+      client.off("ready", forget);
+      if (!disconnect) return;
+      client.on("error", () => {});
+      client.disconnect();
+    },
+    send: async (commands) => requireReplies(await exchange(commands)),
+    run: runAll,
+    async write(calls) {
+      const replies = await runAll(calls);
+      if (options.minReplicas > 0) await waitForReplicas();
+      return replies;
+    },
+    async info() {
+      const servers = isCluster(client) ? client.nodes("master") : [client];
+      const replies = await Promise.all(servers.map((server) => exchange([["info"]], server)));
+      return replies.map((reply) => String(requireReplies(reply)[0]));
+    },
+  };
+}
+
+async function pipelined(client: RedisClient, commands: readonly Command[]): Promise<unknown[]> {
+  const pipeline = client.pipeline() as Pipeline;
+  for (const command of commands) pipeline.callBuffer(...(command as [string, ...Argument[]]));
+  const replies = (await pipeline.exec()) ?? [];
+  return replies.map(([error, reply]) => error ?? reply);
+}
+
+// A Cluster's client follows MOVED, ASK and TRYAGAIN for a command on its own, and not for a part of a pipeline.
+function oneByOne(client: RedisClient, commands: readonly Command[]): Promise<unknown[]> {
+  return Promise.all(commands.map(([name, ...args]) => client.callBuffer(name, ...args).catch((error) => error)));
+}
+
+function isCluster(client: RedisClient): client is ClusterClient {
+  return client.isCluster;
+}
+
+function isScript(call: ScriptCall | Command): call is ScriptCall {
+  return "script" in call;
+}
+
+function byDigest({ script, keys, args }: ScriptCall): Command {
+  return ["evalsha", script.sha1, keys.length, ...keys, ...args];
+}
+
+function byText({ script, keys, args }: ScriptCall): Command {
+  return ["eval", script.text, keys.length, ...keys, ...args];
+}
+
+function isForgotten(reply: unknown): boolean {
+  return reply instanceof Error && reply.message.startsWith("NOSCRIPT");
+}
+
+/**
+ * Checks that `client` never sends a write twice by itself: a lost reply may have been a success, and only core knows whether
+ * to repeat. @throws `invalid_request` that names the option.
+ */
+export function requireNoResending(client: RedisClient): void {
+  const options = client.options as {
+    readonly autoResendUnfulfilledCommands?: boolean;
+    readonly retryDelayOnFailover?: number;
+    readonly clusterNodeRetryStrategy?: unknown;
+    readonly redisOptions?: { readonly autoResendUnfulfilledCommands?: boolean };
+  };
+  if (!client.isCluster && options.autoResendUnfulfilledCommands !== false)
+    throw resends("autoResendUnfulfilledCommands: false and maxRetriesPerRequest: 0");
+  if (client.isCluster && options.retryDelayOnFailover !== 0) throw resends("retryDelayOnFailover: 0");
+  if (
+    client.isCluster &&
+    typeof options.clusterNodeRetryStrategy === "function" &&
+    options.redisOptions?.autoResendUnfulfilledCommands !== false
+  )
+    throw resends("redisOptions: { autoResendUnfulfilledCommands: false }");
+}
+
+function resends(remedy: string): RollcallError {
+  return new RollcallError(
+    "invalid_request",
+    `the ioredis client sends writes again when a connection is lost, which can undo a later sync; make it with ${remedy}`,
+  );
+}
