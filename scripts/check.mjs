@@ -2,7 +2,7 @@
 import { pathToFileURL } from "node:url";
 import { checkInstalledAlone, checkPackedPackages } from "./check-packed.mjs";
 import { checkLicenses, checkTraces } from "./check-sources.mjs";
-import { build, install, pnpm, requireNode, step } from "./workspace.mjs";
+import { build, install, pnpm, requireNode, run, step } from "./workspace.mjs";
 
 /** Runs every check on a built workspace and counts them. */
 export async function runChecks() {
@@ -13,6 +13,9 @@ export async function runChecks() {
   await check("types: tsc -b, tests included", () => pnpm(["exec", "tsc", "-b"]));
   await check("format and lint: biome", () => pnpm(["exec", "biome", "check", "--error-on-warnings", "."]));
   await check("unused files, exports and dependencies: knip", () => pnpm(["exec", "knip"]));
+  await check("what npm test decides about containers", () =>
+    run(process.execPath, ["--test", "scripts/container-plan.test.mjs"]),
+  );
   await check("licenses: every package carries the root's", checkLicenses);
   await check("traces: no registry, no home folder", checkTraces);
   const tarballs = await checkPackedPackages(check);

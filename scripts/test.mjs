@@ -1,17 +1,18 @@
 // `npm test`: install, build, every check, every test of every package, and one last line with the count.
 // With --unit, tests that need a real server (*.integration.test.ts) are left out. With --only <package>, that package's
-// tests are all that runs after the build.
+// tests are all that runs after the build. Servers that the tests want are prepared before, and gone after.
 import { existsSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { runChecks } from "./check.mjs";
+import { serversOf } from "./container-plan.mjs";
+import { prepareContainers } from "./containers.mjs";
 import { build, install, pnpm, requireNode, root, step, workspacePackages } from "./workspace.mjs";
 
 requireNode();
 const { values } = parseArgs({ options: { unit: { type: "boolean", default: false }, only: { type: "string" } } });
-const unitOnly = values.unit;
-if (unitOnly) process.env.ROLLCALL_TESTS = "unit";
+let unitOnly = values.unit;
 const total = { passed: 0, failed: 0 };
 
 if (await prepare()) {
@@ -38,6 +39,20 @@ async function runTests() {
     console.log(`FAIL  the workspace has no package ${values.only}`);
     return { passed: 0, failed: 1 };
   }
+  const containers = await prepareContainers(unitOnly ? [] : serversOf(packages));
+  // One failure says more than every test that finds no server; what needs none still runs.
+  if (!containers.ok) unitOnly = true;
+  try {
+    const tally = await runPackages(packages);
+    if (!containers.ok) tally.failed += 1;
+    return tally;
+  } finally {
+    await containers.release();
+  }
+}
+
+async function runPackages(packages) {
+  if (unitOnly) process.env.ROLLCALL_TESTS = "unit";
   // A result of an earlier run must never stand in for one that was not written now; turbo restores those it has cached.
   await Promise.all(packages.map(({ folder }) => rm(join(folder, ".results"), { recursive: true, force: true })));
   const filter = values.only ? [`--filter=${values.only}`] : [];

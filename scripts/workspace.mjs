@@ -9,13 +9,14 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const pinnedPnpm = manifest.packageManager.slice("pnpm@".length).split("+")[0];
 
-const environment = {
+// Read anew for each command: a step may set variables for those after it.
+const environment = () => ({
   ...process.env,
   TURBO_TELEMETRY_DISABLED: "1",
   TURBO_NO_UPDATE_NOTIFIER: "1",
   // A corepack shim would otherwise wait for an answer on a terminal.
   COREPACK_ENABLE_DOWNLOAD_PROMPT: "0",
-};
+});
 
 /** Ends the process with one clear line when this Node is older than the packages support. */
 export function requireNode() {
@@ -30,7 +31,7 @@ export function requireNode() {
  * Runs a command in `cwd` and resolves to its exit code and output; never rejects for a failing command.
  * With `show`, the output goes to this process's own instead.
  */
-export function run(command, args, { cwd = root, env = environment, show = false, shell = false } = {}) {
+export function run(command, args, { cwd = root, env = environment(), show = false, shell = false } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd,
@@ -56,7 +57,9 @@ export function run(command, args, { cwd = root, env = environment, show = false
 
 /** Runs the pinned pnpm at the root. */
 export async function pnpm(args, options) {
-  const { command, prefix, env, shell } = await findPnpm();
+  const { command, prefix, bin, shell } = await findPnpm();
+  const env = environment();
+  if (bin) env.PATH = `${bin}${delimiter}${env.PATH}`;
   return run(command, [...prefix, ...args], { ...options, env, shell });
 }
 
@@ -119,7 +122,7 @@ function findPnpm() {
     const shell = process.platform === "win32";
     const present = await run("pnpm", ["--version"], { shell }).catch(() => undefined);
     if (present?.ok && present.stdout.trim() === pinnedPnpm) {
-      return { command: "pnpm", prefix: [], env: environment, shell };
+      return { command: "pnpm", prefix: [], shell };
     }
     const fetched = await npm(["exec", "--yes", `--package=pnpm@${pinnedPnpm}`, "-c", "node -p process.env.PATH"]);
     const bin = fetched.stdout
@@ -130,7 +133,7 @@ function findPnpm() {
     return {
       command: process.execPath,
       prefix: [join(dirname(bin), "pnpm", "bin", "pnpm.cjs")],
-      env: { ...environment, PATH: `${bin}${delimiter}${environment.PATH}` },
+      bin,
       shell: false,
     };
   })();
