@@ -92,15 +92,16 @@ export async function withStoreAt<T>(
 }
 
 async function openAs(access: Access, url: string, environment: string): Promise<SegmentStore> {
-  const open = (at: string) => openStore(at, { environment, factories: [lmdb] });
-  if (access === "write") return open(url);
+  const open = (at: string, readOnly: boolean) => openStore(at, { environment, readOnly, factories: [lmdb] });
+  if (access === "write") return open(url, false);
   try {
-    const store = await open(forReading(url));
+    // A wrong path or name must not leave an empty store behind because somebody asked a question.
+    const store = await open(url, true);
     if (access !== "change") return store;
     await store.close();
-    return await open(url);
+    return await open(url, false);
   } catch (error) {
-    if (access === "plan" && isRollcallError(error, "store_read_only")) return open("memory:");
+    if (access === "plan" && isRollcallError(error, "store_read_only")) return open("memory:", false);
     throw error;
   }
 }
@@ -151,9 +152,4 @@ export async function withReader<T>(
       reader.close();
     }
   });
-}
-
-// A wrong path must not leave an empty store behind because somebody asked a question.
-function forReading(url: string): string {
-  return /^lmdb:[^?#]*$/.test(url) ? `${url}?readOnly=true` : url;
 }

@@ -171,4 +171,9 @@ export interface StoreFactory {
 export interface StoreOptions {
   /** The environment to bind to. Default `default`. */
   readonly environment?: string;
+  /**
+   * Opens what exists and writes nothing: `open` and all that would write throw `store_read_only`. Default `false`. A store in memory
+   * begins empty and takes no notice.
+   */
+  readonly readOnly?: boolean;
 }

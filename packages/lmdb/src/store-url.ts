@@ -13,7 +13,7 @@ export const storeFactory: StoreFactory = {
   schemes: ["lmdb"],
   createStore(url, options) {
     const { path, readOnly } = parseStoreUrl(url);
-    return createLmdbStore(path, { environment: options.environment, readOnly });
+    return createLmdbStore(path, { environment: options.environment, readOnly: readOnly || options.readOnly });
   },
 };
 
