@@ -7,7 +7,7 @@ import type { ConformanceOptions } from "./harness.js";
 import { runConformance } from "./run.js";
 
 /** Few runs: a fault that needs luck to show is caught by a named check as well. */
-const OPTIONS: ConformanceOptions = { runs: 5, shrink: false, scaleMembers: 2_000, timeoutMs: 5_000 };
+const OPTIONS: ConformanceOptions = { runs: 5, shrink: false, scaleMembers: 2_000, timeoutMs: 15_000 };
 /** The checks that fail each call of a sync in turn take most of the suite's time, and no fault here needs them. */
 const isQuick = ({ name }: { readonly name: string }) => !/ at (every|any) call/.test(name);
 
@@ -16,7 +16,7 @@ describe("the conformance suite", () => {
 
   it("passes the store that the broken ones are made of", { timeout: 300_000 }, async () => {
     const unbroken = brokenHarness(() => ({}));
-    const results = await runConformance(unbroken, { ...OPTIONS, timeoutMs: 60_000 });
+    const results = await runConformance(unbroken, { ...OPTIONS, timeoutMs: 280_000 });
     expect(results.filter(({ outcome }) => outcome !== "passed")).toEqual([]);
   });
 

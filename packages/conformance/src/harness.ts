@@ -35,6 +35,6 @@ export interface ConformanceOptions {
   readonly shrink?: boolean | undefined;
   /** Members of the scale check. Default 200,000. */
   readonly scaleMembers?: number | undefined;
-  /** How long one check may take. Default 120,000. */
+  /** How long one check may take before it counts as hung. Default 600,000. */
   readonly timeoutMs?: number | undefined;
 }

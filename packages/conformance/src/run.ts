@@ -11,7 +11,7 @@ import { createVirtualClock } from "./virtual-clock.js";
 const ENVIRONMENT = "production";
 const DEFAULT_RUNS = 100;
 const DEFAULT_SCALE_MEMBERS = 200_000;
-const DEFAULT_TIMEOUT_MS = 120_000;
+const DEFAULT_TIMEOUT_MS = 600_000;
 /** How long what a check has left running may take to end. */
 const TIDY_UP_MS = 5_000;
 
