@@ -12,7 +12,7 @@ export type Command = readonly [name: string, ...args: Argument[]];
 
 /**
  * What is needed of a client: a `Redis` or a `Cluster` of ioredis 5 or 6. It must not resend a write whose reply was lost:
- * see {@link requireNoResending}.
+ * see {@link requireFitClient}.
  */
 export interface RedisClient {
   readonly status: string;
@@ -43,9 +43,13 @@ export interface ScriptCall {
   readonly args: readonly Argument[];
 }
 
+type Call = ScriptCall | Command;
+
 /** How a connection waits. */
 export interface ConnectionOptions {
   readonly environment: string;
+  /** Whether {@link Connection.write} is refused. */
+  readonly readOnly: boolean;
   /** How long one exchange may take. */
   readonly timeoutMs: number;
   /** How many replicas must confirm a write, and how long that may take. */
@@ -62,8 +66,11 @@ export interface Connection {
   send(commands: readonly Command[]): Promise<unknown[]>;
   /** Runs scripts in one round trip, two where the server has forgotten them. @throws as {@link Connection.send}. */
   run(calls: readonly ScriptCall[]): Promise<unknown[]>;
-  /** The same for scripts and commands that write, and waits for as many replicas as the options say. */
-  write(calls: readonly (ScriptCall | Command)[]): Promise<unknown[]>;
+  /**
+   * The same for scripts and commands that write, and waits for as many replicas as the options say.
+   * @throws `store_read_only` if the options say so; `store_unavailable` if too few replicas confirmed.
+   */
+  write(calls: readonly Call[]): Promise<unknown[]>;
   /** `INFO` of the server, or of each primary of the Cluster. */
   info(): Promise<string[]>;
 }
@@ -118,7 +125,7 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     return [...replies];
   }
 
-  async function runAll(calls: readonly (ScriptCall | Command)[]): Promise<unknown[]> {
+  async function runAll(calls: readonly Call[]): Promise<unknown[]> {
     const replies = await exchange(calls.map((call) => (isScript(call) ? byDigest(call) : call)));
     const forgotten = calls.flatMap((call, index) => (isScript(call) && isForgotten(replies[index]) ? [index] : []));
     if (forgotten.length > 0) {
@@ -131,20 +138,35 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     return requireReplies(replies);
   }
 
-  async function waitForReplicas(): Promise<void> {
+  // WAIT speaks of the writes of its own connection only, so it must not come over one that was made after them.
+
+  async function writeAndWait(calls: readonly Call[]): Promise<unknown[]> {
     const { minReplicas, replicaTimeoutMs } = options;
-    const primaries = isCluster(client) ? client.nodes("master") : [client];
-    const counts = await Promise.all(
-      primaries.map(async (primary) =>
-        requireReplies(await exchange([["wait", minReplicas, replicaTimeoutMs]], primary)),
-      ),
+    const wait: Command = ["wait", minReplicas, replicaTimeoutMs];
+    if (!isCluster(client)) {
+      // In one pipeline: it takes one connection, and fails with it.
+      const replies = await runAll([...calls, wait]);
+      requireConfirmed([replies.pop()]);
+      return replies;
+    }
+    const primaries = client.nodes("master");
+    const replies = await runAll(calls);
+    // A connection to a node of a Cluster is not made again, so the same object is the same connection.
+    const isNew = client.nodes("master").some((node) => !primaries.includes(node));
+    if (isNew) throw storeError(new Error("a node joined while writing"));
+    const confirmed = await Promise.all(primaries.map((node) => exchange([wait], node)));
+    requireConfirmed(requireReplies(confirmed.flat()));
+    return replies;
+  }
+
+  function requireConfirmed(counts: readonly unknown[]): void {
+    const { minReplicas, replicaTimeoutMs } = options;
+    const least = Math.min(...counts.map(Number));
+    if (least >= minReplicas) return;
+    throw new RollcallError(
+      "store_unavailable",
+      `Redis: ${least} of ${minReplicas} replicas confirmed a write within ${replicaTimeoutMs} ms; check the replicas, then repeat`,
     );
-    const least = Math.min(...counts.map(([count]) => Number(count)));
-    if (least < minReplicas)
-      throw new RollcallError(
-        "store_unavailable",
-        `Redis: ${least} of ${minReplicas} replicas confirmed a write within ${replicaTimeoutMs} ms; check the replicas, then repeat`,
-      );
   }
 
   return {
@@ -166,9 +188,10 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     send: async (commands) => requireReplies(await exchange(commands)),
     run: runAll,
     async write(calls) {
-      const replies = await runAll(calls);
-      if (options.minReplicas > 0) await waitForReplicas();
-      return replies;
+      const { environment, minReplicas, readOnly } = options;
+      if (readOnly)
+        throw new RollcallError("store_read_only", `the store of environment ${environment} was opened with readOnly`);
+      return minReplicas > 0 ? writeAndWait(calls) : runAll(calls);
     },
     async info() {
       const servers = isCluster(client) ? client.nodes("master") : [client];
@@ -194,7 +217,7 @@ function isCluster(client: RedisClient): client is ClusterClient {
   return client.isCluster;
 }
 
-function isScript(call: ScriptCall | Command): call is ScriptCall {
+function isScript(call: Call): call is ScriptCall {
   return "script" in call;
 }
 
@@ -211,30 +234,31 @@ function isForgotten(reply: unknown): boolean {
 }
 
 /**
- * Checks that `client` never sends a write twice by itself: a lost reply may have been a success, and only core knows whether
- * to repeat. @throws `invalid_request` that names the option.
+ * Checks that `client` never sends a write twice by itself, for a lost reply may have been a success and only core knows whether
+ * to repeat; that it reads from primaries; and that it follows slots that move. @throws `invalid_request` that names the option.
  */
-export function requireNoResending(client: RedisClient): void {
+export function requireFitClient(client: RedisClient): void {
   const options = client.options as {
     readonly autoResendUnfulfilledCommands?: boolean;
     readonly retryDelayOnFailover?: number;
     readonly clusterNodeRetryStrategy?: unknown;
-    readonly redisOptions?: { readonly autoResendUnfulfilledCommands?: boolean };
+    readonly scaleReads?: unknown;
+    readonly enableAutoPipelining?: boolean;
   };
-  if (!client.isCluster && options.autoResendUnfulfilledCommands !== false)
-    throw resends("autoResendUnfulfilledCommands: false and maxRetriesPerRequest: 0");
-  if (client.isCluster && options.retryDelayOnFailover !== 0) throw resends("retryDelayOnFailover: 0");
-  if (
-    client.isCluster &&
-    typeof options.clusterNodeRetryStrategy === "function" &&
-    options.redisOptions?.autoResendUnfulfilledCommands !== false
-  )
-    throw resends("redisOptions: { autoResendUnfulfilledCommands: false }");
+  const resends = "sends writes again when a connection is lost, which can undo a later sync";
+  if (!client.isCluster) {
+    if (options.autoResendUnfulfilledCommands !== false)
+      throw unfit(resends, "autoResendUnfulfilledCommands: false and maxRetriesPerRequest: 0");
+    return;
+  }
+  if (options.retryDelayOnFailover !== 0) throw unfit(resends, "retryDelayOnFailover: 0");
+  if (typeof options.clusterNodeRetryStrategy === "function") throw unfit(resends, "no clusterNodeRetryStrategy");
+  if (options.scaleReads !== undefined && options.scaleReads !== "master")
+    throw unfit("reads from replicas, which lag behind what was acknowledged", 'scaleReads: "master"');
+  if (options.enableAutoPipelining === true)
+    throw unfit("does not follow a slot that moves for commands that it joined", "enableAutoPipelining: false");
 }
 
-function resends(remedy: string): RollcallError {
-  return new RollcallError(
-    "invalid_request",
-    `the ioredis client sends writes again when a connection is lost, which can undo a later sync; make it with ${remedy}`,
-  );
+function unfit(what: string, remedy: string): RollcallError {
+  return new RollcallError("invalid_request", `the ioredis client ${what}; make it with ${remedy}`);
 }

@@ -10,7 +10,7 @@ import { flagOf, parseStoreUrl } from "./store-url.js";
  * - `redis+sentinel://[user:password@]host[:port],…/name[/database]`: the primary that the Sentinels call `name`;
  * - `redis+cluster://[user:password@]host[:port],…`: a Redis Cluster, found by any of its nodes;
  *
- * and `rediss` for each of them over TLS. Parameters: `prefix`, `slots`, `minReplicas`, `replicaTimeoutMs`, `timeoutMs`, `allowEviction`
+ * and `rediss` for each of them over TLS. Parameters: `prefix`, `readOnly`, `slots`, `minReplicas`, `replicaTimeoutMs`, `timeoutMs`, `allowEviction`
  * as in the options of {@link createRedisStore}; `ca`, a PEM file with the authority that signed the server's certificate; `sentinelUsername` and
  * `sentinelPassword`. User and password are percent-encoded.
  */
@@ -21,6 +21,7 @@ export const storeFactory: StoreFactory = {
     const number = (name: string) => (parameters.has(name) ? Number(parameters.get(name)) : undefined);
     return createRedisStore(url, {
       environment: options.environment,
+      readOnly: flagOf(parameters, "readOnly") || options.readOnly,
       prefix: parameters.get("prefix") ?? undefined,
       slots: number("slots"),
       minReplicas: number("minReplicas"),

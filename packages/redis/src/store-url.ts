@@ -4,6 +4,7 @@ import { RollcallError } from "@rollcall/core";
 
 const PARAMETERS: readonly string[] = [
   "prefix",
+  "readOnly",
   "slots",
   "minReplicas",
   "replicaTimeoutMs",

@@ -44,7 +44,7 @@ import {
   type Connection,
   createConnection,
   type RedisClient,
-  requireNoResending,
+  requireFitClient,
   type ScriptCall,
 } from "./connection.js";
 import { packId, unpackIds } from "./member-set-ids.js";
@@ -57,6 +57,8 @@ import { impliedBytes, passShards, type ShardPart, setBits, type VisitedPart, wh
 export interface RedisStoreOptions {
   /** The environment to bind to. Default `default`. */
   readonly environment?: string | undefined;
+  /** Opens what exists and writes nothing; writes throw `store_read_only`. Default `false`. */
+  readonly readOnly?: boolean | undefined;
   /** What the names of all keys start with: 1 to 64 letters, digits, `.`, `_`, `-`. Default `rollcall`. */
   readonly prefix?: string | undefined;
   /**
@@ -99,7 +101,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
   const settings = requireSettings(options);
   const own = typeof client === "string" ? clientFor(client, settings.timeoutMs) : undefined;
   const redis = own ?? (client as RedisClient);
-  requireNoResending(redis);
+  requireFitClient(redis);
   const keys = createRecordKeys(settings.prefix, environment);
   const live = createConnection(redis, { environment, ...settings });
   let opening: Promise<Place> | undefined;
@@ -136,6 +138,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
   }
 
   async function createRecords(): Promise<string | undefined> {
+    if (settings.readOnly) throw missingEnvironment(environment);
     const slots = settings.slots ?? (redis.isCluster ? 256 : 1);
     const record = newEnvironment();
     const text = `${record.revision}\n${encodeEnvironment(record)}`;
@@ -410,6 +413,7 @@ interface Read {
 function requireSettings(options: RedisStoreOptions) {
   const settings = {
     prefix: options.prefix ?? "rollcall",
+    readOnly: options.readOnly ?? false,
     slots: options.slots,
     minReplicas: options.minReplicas ?? 0,
     replicaTimeoutMs: options.replicaTimeoutMs ?? 1_000,
@@ -426,6 +430,13 @@ function requireSettings(options: RedisStoreOptions) {
   if (!(replicaTimeoutMs >= 1 && (minReplicas === 0 || replicaTimeoutMs < timeoutMs)))
     throw invalid("replicaTimeoutMs must be a number of milliseconds from 1 on, and less than timeoutMs");
   return settings;
+}
+
+function missingEnvironment(environment: string): RollcallError {
+  return new RollcallError(
+    "store_read_only",
+    `Redis: there is no environment ${environment} under this prefix; check both names, or open it for writing to make it`,
+  );
 }
 
 function invalid(message: string): RollcallError {
