@@ -19,7 +19,11 @@ export async function runChecks() {
   await check("licenses: every package carries the root's", checkLicenses);
   await check("traces: no registry, no home folder", checkTraces);
   const tarballs = await checkPackedPackages(check);
-  await check("packed: core with one adapter alone, installed and used", () => checkInstalledAlone(tarballs, "lmdb"));
+  for (const adapter of ["lmdb", "redis"]) {
+    await check(`packed: core with @rollcall/${adapter} alone, installed and used`, () =>
+      checkInstalledAlone(tarballs, adapter),
+    );
+  }
   return tally;
 }
 

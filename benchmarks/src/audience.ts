@@ -22,25 +22,69 @@ export function* keyBatches(from: number, to: number): Generator<string[]> {
 /** A stream of keys that knows how long it took to make them. */
 export interface KeyStream {
   readonly keys: AsyncIterable<string[]>;
+  /** Keys made so far. */
+  readonly keysMade: number;
   /** Milliseconds spent making keys so far. */
   readonly makingMs: number;
 }
 
 /** Streams keys `from` to `to`. */
 export function streamKeys(from: number, to: number): KeyStream {
+  return timed(keyBatches(from, to));
+}
+
+/** Which of the contexts a segment holds: one in `oneIn`, another choice for each number, and always the same for that one. */
+export interface SegmentShare {
+  readonly number: number;
+  readonly oneIn: number;
+}
+
+/** Whether person `i` is in a segment. */
+export function isIn({ number, oneIn }: SegmentShare, i: number): boolean {
+  return oneIn === 1 || mix(i, number) % oneIn === 0;
+}
+
+/** Streams the keys of those of `contexts` people who are in a segment. */
+export function streamMembers(share: SegmentShare, contexts: number): KeyStream {
+  return timed(memberBatches(share, contexts));
+}
+
+function* memberBatches(share: SegmentShare, contexts: number): Generator<string[]> {
+  let batch: string[] = [];
+  for (let i = 0; i < contexts; i++) {
+    if (!isIn(share, i) || batch.push(keyOf(i)) < BATCH) continue;
+    yield batch;
+    batch = [];
+  }
+  yield batch;
+}
+
+/** A finalizer of the kind that hash tables use: every bit of both numbers moves every bit of the result. */
+export function mix(index: number, version: number): number {
+  let value = Math.imul(index + 1, 0x9e37_79b1) ^ Math.imul(version + 1, 0x85eb_ca77);
+  value = Math.imul(value ^ (value >>> 15), 0xc2b2_ae3d);
+  value = Math.imul(value ^ (value >>> 13), 0x27d4_eb2f);
+  return (value ^ (value >>> 16)) >>> 0;
+}
+
+function timed(batches: Generator<string[]>): KeyStream {
   let makingMs = 0;
+  let keysMade = 0;
   async function* stream(): AsyncGenerator<string[]> {
-    const batches = keyBatches(from, to);
     for (;;) {
       const started = performance.now();
       const { value, done } = batches.next();
       makingMs += performance.now() - started;
       if (done) return;
+      keysMade += value.length;
       yield value;
     }
   }
   return {
     keys: stream(),
+    get keysMade() {
+      return keysMade;
+    },
     get makingMs() {
       return makingMs;
     },

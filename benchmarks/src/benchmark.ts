@@ -4,6 +4,8 @@
 export interface RunOptions {
   /** Smaller sizes, for trying a benchmark out; the figures prove nothing. */
   readonly quick: boolean;
+  /** The user's own Redis server for the benchmarks that need one; else each starts one in a container. */
+  readonly redisUrl: string | undefined;
   /** Told what is going on, one short line at a time. */
   readonly onProgress: (line: string) => void;
   /** Runs one of the benchmark's sides in a process of its own. */
@@ -41,6 +43,7 @@ export interface BenchmarkResult {
 
 /** A benchmark. */
 export interface Benchmark {
+  /** One that starts a server in a container has its name in it: `scripts/run-built.mjs` prepares for that. */
   readonly name: string;
   /** What it measures and against what, in one sentence. */
   readonly measures: string;

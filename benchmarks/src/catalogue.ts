@@ -2,10 +2,14 @@
 
 import type { Benchmark } from "./benchmark.js";
 import { hashBenchmark } from "./hash.js";
+import { latencyRedisBenchmark } from "./latency-redis.js";
 import { mergeLmdbBenchmark } from "./merge-lmdb.js";
+import { mergeRedisBenchmark } from "./merge-redis.js";
 import { parseBenchmark } from "./parse.js";
 import { readLmdbBenchmark } from "./read-lmdb.js";
+import { readRedisBenchmark } from "./read-redis.js";
 import { replaceLmdbBenchmark } from "./replace-lmdb.js";
+import { replaceRedisBenchmark } from "./replace-redis.js";
 import { sizeLmdbBenchmark } from "./size-lmdb.js";
 
 export const benchmarks: readonly Benchmark[] = [
@@ -14,5 +18,9 @@ export const benchmarks: readonly Benchmark[] = [
   replaceLmdbBenchmark,
   mergeLmdbBenchmark,
   sizeLmdbBenchmark,
+  readRedisBenchmark,
+  replaceRedisBenchmark,
+  mergeRedisBenchmark,
+  latencyRedisBenchmark,
   parseBenchmark,
 ];

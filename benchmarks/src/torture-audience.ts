@@ -1,6 +1,7 @@
 // The audiences of the torture run, computed from a number, so that parent and child agree without sharing anything.
 
 import type { MemberChange } from "@rollcall/core";
+import { mix } from "./audience.js";
 
 /** Keys from which every audience is drawn. */
 export function universe(members: number): number {
@@ -45,12 +46,4 @@ function* inBatches<T>(members: number, make: (index: number) => T | undefined):
     batch = [];
   }
   yield batch;
-}
-
-// A finalizer of the kind that hash tables use: every bit of both numbers moves every bit of the result.
-function mix(index: number, version: number): number {
-  let value = Math.imul(index + 1, 0x9e37_79b1) ^ Math.imul(version + 1, 0x85eb_ca77);
-  value = Math.imul(value ^ (value >>> 15), 0xc2b2_ae3d);
-  value = Math.imul(value ^ (value >>> 13), 0x27d4_eb2f);
-  return (value ^ (value >>> 16)) >>> 0;
 }

@@ -1,13 +1,13 @@
 // One sync in a process of its own, for the torture run to kill. Says `started` when the store is open and the sync begins.
 
-import { createRollcall, openStore } from "@rollcall/core";
-import { storeFactory } from "@rollcall/lmdb";
+import { createRollcall } from "@rollcall/core";
 import { deltaChanges, snapshotMembers } from "./torture-audience.js";
+import { openPlace, type TorturePlace } from "./torture-place.js";
 
-const [url = "", environment = "", segmentKey = "", mode = "", members = "", version = "", leaseTtlMs = ""] =
+const [place = "", environment = "", segmentKey = "", mode = "", members = "", version = "", leaseTtlMs = ""] =
   process.argv.slice(2);
 
-const store = await openStore(url, { environment, factories: [storeFactory] });
+const { store, close } = await openPlace(JSON.parse(place) as TorturePlace, environment);
 const rollcall = createRollcall(store, { leaseTtlMs: Number(leaseTtlMs) });
 process.stdout.write("started\n");
 if (mode === "replace") {
@@ -17,7 +17,7 @@ if (mode === "replace") {
 }
 process.stdout.write("acknowledged\n");
 await rollcall.close();
-await store.close();
+await close();
 
 async function* asAsync<T>(batches: Iterable<T>): AsyncGenerator<T> {
   yield* batches;

@@ -31,6 +31,8 @@ export function clientFor(url: string, timeoutMs: number): RedisClient {
       lazyConnect: true,
       // Greater than 0 would send a command again whose reply was lost.
       retryDelayOnFailover: 0,
+      // By default the host names are resolved first, and a certificate names hosts, not addresses.
+      ...(tls ? { dnsLookup: (host: string, found: (error: null, address: string) => void) => found(null, host) } : {}),
       slotsRefreshTimeout: timeoutMs,
     });
   if (mode === "single") return new Redis({ ...common, ...hosts[0], db: database });

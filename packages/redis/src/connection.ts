@@ -22,9 +22,11 @@ export interface RedisClient {
   disconnect(): void;
   callBuffer(command: string, ...args: Argument[]): Promise<unknown>;
   pipeline(): unknown;
-  on(event: "error" | "ready", listener: (error: Error) => void): unknown;
-  off(event: "error" | "ready", listener: (error: Error) => void): unknown;
+  on(event: ClientEvent, listener: (error: Error) => void): unknown;
+  off(event: ClientEvent, listener: (error: Error) => void): unknown;
 }
+
+type ClientEvent = "error" | "ready" | "close" | "-node";
 
 /** The part of a `Cluster` that a single server's client has not. */
 interface ClusterClient extends RedisClient {
@@ -55,6 +57,8 @@ export interface ConnectionOptions {
   /** How many replicas must confirm a write, and how long that may take. */
   readonly minReplicas: number;
   readonly replicaTimeoutMs: number;
+  /** Throws if the server is not the one that was opened. Called before anything else goes over a new connection. */
+  requireSameServer(send: Connection["send"]): Promise<void>;
 }
 
 /** Exchanges with the database. Replies are in the order of what was sent. */
@@ -84,8 +88,37 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   const forget = () => {
     lastError.error = undefined;
   };
+  /** Whether what answers is known to be the server that was opened. */
+  let isKnown = false;
+  let losses = 0;
+  let meeting: Promise<void> | undefined;
+  const lose = () => {
+    isKnown = false;
+    losses++;
+  };
   client.on("error", remember);
   client.on("ready", forget);
+  client.on("close", lose);
+  // A node of a Cluster.
+  client.on("-node", lose);
+
+  /** The event of a lost connection comes a moment after the status. */
+  function meet(): Promise<void> | undefined {
+    if (client.status !== "ready") isKnown = false;
+    if (isKnown) return undefined;
+    meeting ??= introduce().finally(() => {
+      meeting = undefined;
+    });
+    return meeting;
+  }
+
+  async function introduce(): Promise<void> {
+    while (!isKnown) {
+      const before = losses;
+      await options.requireSameServer(sendNow);
+      isKnown = losses === before;
+    }
+  }
 
   /** Every reply or error, in order; rejects only for what hit all of them. */
   async function exchange(commands: readonly Command[], to: RedisClient = client): Promise<unknown[]> {
@@ -125,35 +158,39 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     return [...replies];
   }
 
-  async function runAll(calls: readonly Call[]): Promise<unknown[]> {
-    const replies = await exchange(calls.map((call) => (isScript(call) ? byDigest(call) : call)));
+  const sendNow = async (commands: readonly Command[]) => requireReplies(await exchange(commands));
+
+  /** `behind` goes out behind each exchange; the replies to it are the last ones. */
+  async function runAll(calls: readonly Call[], behind: readonly Command[] = []): Promise<unknown[]> {
+    await meet();
+    const replies = await exchange([...calls.map((call) => (isScript(call) ? byDigest(call) : call)), ...behind]);
     const forgotten = calls.flatMap((call, index) => (isScript(call) && isForgotten(replies[index]) ? [index] : []));
     if (forgotten.length > 0) {
       // A script that Redis does not know has not run. EVAL runs it and makes it known.
-      const again = await exchange(forgotten.map((index) => byText(calls[index] as ScriptCall)));
+      const again = await exchange([...forgotten.map((index) => byText(calls[index] as ScriptCall)), ...behind]);
       forgotten.forEach((index, position) => {
         replies[index] = again[position];
       });
+      replies.push(...again.slice(forgotten.length));
     }
     return requireReplies(replies);
   }
 
   // WAIT speaks of the writes of its own connection only, so it must not come over one that was made after them.
-
   async function writeAndWait(calls: readonly Call[]): Promise<unknown[]> {
     const { minReplicas, replicaTimeoutMs } = options;
     const wait: Command = ["wait", minReplicas, replicaTimeoutMs];
     if (!isCluster(client)) {
       // In one pipeline: it takes one connection, and fails with it.
-      const replies = await runAll([...calls, wait]);
-      requireConfirmed([replies.pop()]);
+      const replies = await runAll(calls, [wait]);
+      requireConfirmed(replies.splice(calls.length));
       return replies;
     }
     const primaries = client.nodes("master");
     const replies = await runAll(calls);
     // A connection to a node of a Cluster is not made again, so the same object is the same connection.
     const isNew = client.nodes("master").some((node) => !primaries.includes(node));
-    if (isNew) throw storeError(new Error("a node joined while writing"));
+    if (isNew) throw storeError(new Error("the Cluster got another primary while it was written to"));
     const confirmed = await Promise.all(primaries.map((node) => exchange([wait], node)));
     requireConfirmed(requireReplies(confirmed.flat()));
     return replies;
@@ -171,22 +208,30 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
 
   return {
     async open() {
-      if (client.status !== "wait") return;
       try {
-        await within(client.connect(), `no connection within ${options.timeoutMs} ms`);
+        if (client.status === "wait") await within(client.connect(), `no connection within ${options.timeoutMs} ms`);
       } catch (cause) {
         throw storeError(cause, lastError);
       }
+      // ioredis chooses the database too, and says nothing where the user may not.
+      const { db = 0 } = client.options as { readonly db?: number };
+      if (db !== 0) await sendNow([["select", db]]);
     },
     close({ disconnect }) {
       client.off("error", remember);
       client.off("ready", forget);
+      client.off("close", lose);
+      client.off("-node", lose);
       if (!disconnect) return;
       client.on("error", () => {});
       client.disconnect();
     },
-    send: async (commands) => requireReplies(await exchange(commands)),
-    run: runAll,
+    async send(commands) {
+      const meeting = meet();
+      if (meeting !== undefined) await meeting;
+      return sendNow(commands);
+    },
+    run: (calls) => runAll(calls),
     async write(calls) {
       const { environment, minReplicas, readOnly } = options;
       if (readOnly)

@@ -16,6 +16,8 @@ function meaning(code: RollcallErrorCode, what: string): Meaning {
   return { code, what };
 }
 
+const RIGHTS = meaning("access_denied", "this user lacks a right; grant it as the Redis page says");
+
 const CERTIFICATE = meaning(
   "access_denied",
   "the server's TLS certificate is not trusted or not for this host; pass its CA (?ca=file in the URL) and connect by the name in it",
@@ -26,7 +28,7 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ["OOM", meaning("store_full", "maxmemory is reached; free memory or raise the limit, then repeat")],
   ["NOAUTH", meaning("access_denied", "the server wants a password; put one into the URL or the client")],
   ["WRONGPASS", meaning("access_denied", "user name or password are wrong; correct them")],
-  ["NOPERM", meaning("access_denied", "this user lacks a right; grant it as the Redis page says")],
+  ["NOPERM", RIGHTS],
   ["WRONGTYPE", meaning("layout_mismatch", "a key that is needed holds something else; use another prefix")],
   [
     "READONLY",
@@ -55,6 +57,12 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ],
 ]);
 
+/** What Redis before 7.0 puts in front of an error that a script met. */
+const OF_SCRIPT = /^ERR Error running script \(call to \w+\): (?:@user_script: ?\d+: )+-?/;
+/** How Redis says that the user of a script lacks a right, by version. */
+const SCRIPT_RIGHTS =
+  /^ERR .*(?:executing the script can't (?:run this command|access at least one of the keys)|ACL failure in script)/;
+
 const SINGLE_SERVER = meaning("invalid_request", "the server is not part of a Cluster; use redis: or a Redis client");
 const NOT_TLS = meaning("access_denied", "the server does not speak TLS there; check the port, or use redis:");
 const UNREACHABLE = meaning("store_unavailable", "the server did not answer; repeat when it is reachable");
@@ -70,13 +78,14 @@ export function storeError(cause: unknown, lastError: LastError = { error: undef
 
 function toRollcallError({ code, what }: Meaning, cause: unknown): RollcallError {
   // Redis names the right that is missing, and never a value.
-  const detail = firstWord(cause) === "NOPERM" && cause instanceof Error ? ` (${cause.message})` : "";
+  const detail = what === RIGHTS.what && cause instanceof Error ? ` (${cause.message.trim()})` : "";
   return new RollcallError(code, `Redis: ${what}${detail}`, { cause: withoutArguments(cause) });
 }
 
 function meaningOf(error: unknown): Meaning | undefined {
   if (!(error instanceof Error)) return undefined;
   if (/cluster support disabled/i.test(error.message)) return SINGLE_SERVER;
+  if (SCRIPT_RIGHTS.test(error.message)) return RIGHTS;
   if (/wrong version number|packet length too long/i.test(error.message)) return NOT_TLS;
   const own = MEANINGS.get(firstWord(error)) ?? ("code" in error ? MEANINGS.get(String(error.code)) : undefined);
   // A Cluster's client hides the reason of the last node in an error of its own.
@@ -93,7 +102,7 @@ function hidden(message: string): Meaning | undefined {
 }
 
 function firstWord(error: unknown): string {
-  return error instanceof Error ? (error.message.split(" ", 1)[0] ?? "") : "";
+  return error instanceof Error ? (error.message.replace(OF_SCRIPT, "").split(" ", 1)[0] ?? "") : "";
 }
 
 // ioredis hangs the command with all its arguments on an error: for AUTH and HELLO that is the password.

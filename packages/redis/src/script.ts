@@ -13,7 +13,7 @@ function script(text: string): Script {
   return { text, sha1: createHash("sha1").update(text).digest("hex") };
 }
 
-/** Creates the environment unless it is there. KEYS: registry. ARGV: layout, environment record, epoch. Answers the layout, or nil for foreign data. */
+/** Creates the environment unless it is there. KEYS: registry. ARGV: layout record, environment record, epoch. Answers the layout record, or nil for foreign data. */
 export const createEnvironment = script(`
 local layout = redis.call('HGET', KEYS[1], 'layout')
 if layout then return layout end
@@ -22,25 +22,25 @@ redis.call('HSET', KEYS[1], 'layout', ARGV[1], 'environment', ARGV[2], 'epoch', 
 return ARGV[1]`);
 
 /**
- * Compare-and-swap of one record, which is kept behind its revision and a line feed. KEYS: registry, the HASH that holds the record. ARGV: its
- * field, the revision expected or nothing, the new one, the record, the epoch to set or nothing. Answers whether it was written; nil if
- * there is no such environment.
+ * Compare-and-swap of one record, which is kept behind its revision and a line feed. KEYS: registry, the HASH that holds the record. ARGV: the
+ * layout record of the environment that was opened; the record's field, the revision expected or nothing, the new one, the record, the epoch to set or
+ * nothing. Answers whether it was written; nil if the environment is another one or gone.
  */
 export const putRecord = script(`
-if redis.call('HEXISTS', KEYS[1], 'layout') == 0 then return false end
-local present = redis.call('HGET', KEYS[2], ARGV[1])
+if redis.call('HGET', KEYS[1], 'layout') ~= ARGV[1] then return false end
+local present = redis.call('HGET', KEYS[2], ARGV[2])
 if present then
-  if ARGV[2] == '' or string.sub(present, 1, #ARGV[2] + 1) ~= ARGV[2] .. '\\n' then return 0 end
-elseif ARGV[2] ~= '' then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[3] .. '\\n' .. ARGV[4])
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'epoch', ARGV[5]) end
+  if ARGV[3] == '' or string.sub(present, 1, #ARGV[3] + 1) ~= ARGV[3] .. '\\n' then return 0 end
+elseif ARGV[3] ~= '' then return 0 end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[4] .. '\\n' .. ARGV[5])
+if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'epoch', ARGV[6]) end
 return 1`);
 
-/** Takes a new member set id and records the set. KEYS: registry, sets. ARGV: the record. Answers the id; nil as above. */
+/** Takes a new member set id and records the set. KEYS: registry, sets. ARGV: layout record, the set's record. Answers the id; nil as above. */
 export const allocateSet = script(`
-if redis.call('HEXISTS', KEYS[1], 'layout') == 0 then return false end
+if redis.call('HGET', KEYS[1], 'layout') ~= ARGV[1] then return false end
 local id
-repeat id = redis.call('HINCRBY', KEYS[1], 'lastSet', 1) until redis.call('HSETNX', KEYS[2], id, ARGV[1]) == 1
+repeat id = redis.call('HINCRBY', KEYS[1], 'lastSet', 1) until redis.call('HSETNX', KEYS[2], id, ARGV[2]) == 1
 return id`);
 
 // KEYS[1]: a HASH of fences. ARGV: set id, token, holder, owner. A fence starts with the last three.
@@ -59,6 +59,16 @@ local short = ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4]`;
 export const raiseFence = script(`${CHECK_FENCE}
 if newer then redis.call('HSET', KEYS[1], ARGV[1], short .. ARGV[5]) end
 return false`);
+
+/**
+ * Takes the fence off records of sets. KEYS: sets. ARGV: id and new record of each. At \`maxmemory\` Redis refuses what may take memory only as a script's first
+ * write, so that it never stops half way; so one that frees memory begins by removing something.
+ */
+export const dropRecords = script(`
+for i = 1, #ARGV, 2 do
+  redis.call('HDEL', KEYS[1], ARGV[i])
+  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+end`);
 
 // Where the packed id \`id\` starts in \`ids\`: a match counts only where another id ends, for the last byte of an id is below 128.
 const FIND_ID = `
@@ -145,8 +155,13 @@ for i = 1, #entries, 2 do
 end
 return { part[1], table.concat(fields) }`);
 
-const STRIP_SHARD = `
+/**
+ * Removes ids of dropped sets from a part of one shard. KEYS: shard, overflow, the bitmap. ARGV: HSCAN cursor and count, the place in the run, then packed ids. Answers the
+ * next cursor. It begins by removing something (which is not there), as {@link dropRecords} does, so that it runs at \`maxmemory\` too.
+ */
+export const stripShard = script(`
 ${MARKER}
+redis.call('HDEL', KEYS[2], '')
 local dead = {}
 for i = 4, #ARGV do dead[ARGV[i]] = '' end
 local part = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
@@ -168,11 +183,4 @@ end
 if g > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 if p > 0 then redis.call('HSET', KEYS[1], unpack(puts)) end
 if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SETBIT', KEYS[3], ARGV[3], 0) end
-return part[1]`;
-
-/**
- * Removes ids of dropped sets from a part of one shard. KEYS: shard, overflow, the bitmap. ARGV: HSCAN cursor and count, the place in the run, then packed ids. Answers the
- * next cursor. It only frees memory, and runs at \`maxmemory\` too where Redis lets a script say so (from 7.0 on).
- */
-export const stripShard = script(STRIP_SHARD);
-export const stripShardWhenFull = script(`#!lua flags=allow-oom${STRIP_SHARD}`);
+return part[1]`);

@@ -33,7 +33,7 @@ export function requireFitServer(
 }
 
 /** Major and minor version of the server, as it tells clients of Redis. */
-export function serverVersion(info: string): readonly [major: number, minor: number] {
+function serverVersion(info: string): readonly [major: number, minor: number] {
   const [, major = "0", minor = "0"] = /^redis_version:(\d+)\.(\d+)/m.exec(info) ?? [];
   return [Number(major), Number(minor)];
 }

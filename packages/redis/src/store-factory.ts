@@ -2,7 +2,6 @@
 
 import type { StoreFactory } from "@rollcall/core";
 import { createRedisStore } from "./store.js";
-import { flagOf, parseStoreUrl } from "./store-url.js";
 
 /**
  * The factory for
@@ -17,17 +16,6 @@ import { flagOf, parseStoreUrl } from "./store-url.js";
 export const storeFactory: StoreFactory = {
   schemes: ["redis", "rediss"],
   createStore(url, options) {
-    const { parameters } = parseStoreUrl(url);
-    const number = (name: string) => (parameters.has(name) ? Number(parameters.get(name)) : undefined);
-    return createRedisStore(url, {
-      environment: options.environment,
-      readOnly: flagOf(parameters, "readOnly") || options.readOnly,
-      prefix: parameters.get("prefix") ?? undefined,
-      slots: number("slots"),
-      minReplicas: number("minReplicas"),
-      replicaTimeoutMs: number("replicaTimeoutMs"),
-      timeoutMs: number("timeoutMs"),
-      allowEviction: flagOf(parameters, "allowEviction"),
-    });
+    return createRedisStore(url, options);
   },
 };

@@ -1,6 +1,7 @@
 // redis: URLs: what one names.
 
 import { RollcallError } from "@rollcall/core";
+import type { RedisStoreOptions } from "./store-options.js";
 
 const PARAMETERS: readonly string[] = [
   "prefix",
@@ -51,6 +52,21 @@ export function parseStoreUrl(url: string): RedisUrl {
   if (mode === "single" && servers.length > 1)
     throw unreadable("one server only; several are of redis+sentinel: or redis+cluster:");
   return { tls: tls !== "", mode, ...parseLogin(login), hosts: servers, name, database, parameters };
+}
+
+/** The options of a store that a URL gives. @throws as {@link parseStoreUrl}. */
+export function optionsOf(url: string): RedisStoreOptions {
+  const { parameters } = parseStoreUrl(url);
+  const number = (name: string) => (parameters.has(name) ? Number(parameters.get(name)) : undefined);
+  return {
+    readOnly: flagOf(parameters, "readOnly"),
+    prefix: parameters.get("prefix") ?? undefined,
+    slots: number("slots"),
+    minReplicas: number("minReplicas"),
+    replicaTimeoutMs: number("replicaTimeoutMs"),
+    timeoutMs: number("timeoutMs"),
+    allowEviction: parameters.has("allowEviction") ? flagOf(parameters, "allowEviction") : undefined,
+  };
 }
 
 function parseHost(text: string, defaultPort: number): { readonly host: string; readonly port: number } {

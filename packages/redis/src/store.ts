@@ -1,7 +1,7 @@
 // The store on Redis: one HASH for each shard of contexts, and scripts that check the fence in the step that writes. It is longer
 // than a thin adapter because the layout is by context: the database cannot merge packed ids, so scripts do.
 
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import {
   CONTEXT_HASH_BYTES,
   concatHashes,
@@ -20,6 +20,7 @@ import {
   hashAt,
   hashCount,
   idsByShardBits,
+  isRollcallError,
   type MemberSet,
   type MemberSetId,
   missingRecord,
@@ -48,40 +49,21 @@ import {
   type ScriptCall,
 } from "./connection.js";
 import { packId, unpackIds } from "./member-set-ids.js";
-import { createRecordKeys, type ShardKeys } from "./record-key.js";
+import { createRecordKeys, type Run, type ShardKeys } from "./record-key.js";
 import * as scripts from "./script.js";
-import { requireFitServer, serverVersion } from "./server-check.js";
+import { requireFitServer } from "./server-check.js";
 import { impliedBytes, passShards, type ShardPart, setBits, type VisitedPart, wholeHashes } from "./shard-pass.js";
+import { type RedisStoreOptions, settingsOf } from "./store-options.js";
+import { optionsOf } from "./store-url.js";
 
-/** Options of {@link createRedisStore}. */
-export interface RedisStoreOptions {
-  /** The environment to bind to. Default `default`. */
-  readonly environment?: string | undefined;
-  /** Opens what exists and writes nothing; writes throw `store_read_only`. Default `false`. */
-  readonly readOnly?: boolean | undefined;
-  /** What the names of all keys start with: 1 to 64 letters, digits, `.`, `_`, `-`. Default `rollcall`. */
-  readonly prefix?: string | undefined;
-  /**
-   * Into how many runs of a Cluster's slots the members of a new environment are dealt: a power of two, at most 1,024. Every set has a
-   * fence in each. Fixed when the environment is made. Default 256 on a Cluster, else 1.
-   */
-  readonly slots?: number | undefined;
-  /** How many replicas must confirm a write before it counts (`WAIT`). Default 0. */
-  readonly minReplicas?: number | undefined;
-  /** How long to wait for them, in milliseconds, less than `timeoutMs`. Default 1,000. */
-  readonly replicaTimeoutMs?: number | undefined;
-  /** How long the server may take to answer, in milliseconds, before a call fails with `store_unavailable`. Default 10,000. */
-  readonly timeoutMs?: number | undefined;
-  /** Accepts a server that evicts keys when memory is short, and so may lose members without a word. Default `false`. */
-  readonly allowEviction?: boolean | undefined;
-}
-
-const MOST_SLOTS = 1_024;
 /** The layout that this version reads and writes. */
 const LAYOUT = 1;
 
-/** Contexts that a HASH holds at most on average. Redis keeps it compact up to 512, and is faster with fewer. */
-const MOST_CONTEXTS_PER_SHARD = 128;
+/**
+ * Contexts that a HASH holds at most on average. Redis keeps it compact up to 512 and searches it from its start, so fewer are faster;
+ * half as many would take 2 bytes more for each context.
+ */
+const MOST_CONTEXTS_PER_SHARD = 64;
 /** Entries that one step reads or strips of a shard that has outgrown the compact form; a compact one comes whole. */
 const ENTRIES_PER_STEP = 256;
 /** Records that one step of a listing reads. */
@@ -93,17 +75,13 @@ const RECORDS_PER_STEP = 500;
  * @throws `invalid_request` if an option or the URL is not valid, or if the client resends writes by itself.
  */
 export function createRedisStore(client: RedisClient | string, options: RedisStoreOptions = {}): SegmentStore {
-  const environment = parseName(
-    environmentNameSchema,
-    options.environment ?? "default",
-    "the environment",
-  ) as EnvironmentName;
-  const settings = requireSettings(options);
+  const settings = settingsOf(options, typeof client === "string" ? optionsOf(client) : {});
+  const environment = parseName(environmentNameSchema, settings.environment, "the environment") as EnvironmentName;
   const own = typeof client === "string" ? clientFor(client, settings.timeoutMs) : undefined;
   const redis = own ?? (client as RedisClient);
   requireFitClient(redis);
   const keys = createRecordKeys(settings.prefix, environment);
-  const live = createConnection(redis, { environment, ...settings });
+  const live = createConnection(redis, { ...settings, environment, requireSameServer });
   let opening: Promise<Place> | undefined;
   let place: Place | undefined;
   let closed = false;
@@ -118,7 +96,8 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
   /** What opening learned. */
   interface Place {
     readonly slots: number;
-    readonly strip: scripts.Script;
+    /** The layout record: it holds a name that no other environment has had. */
+    readonly layout: string;
   }
 
   async function openOnce(): Promise<Place> {
@@ -126,37 +105,41 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     const servers = await live.info();
     for (const info of servers)
       requireFitServer(info, { cluster: redis.isCluster, allowEviction: settings.allowEviction });
-    const layout = requireLayout((await storedLayout()) ?? (await createRecords()));
-    const allowsWhenFull = servers.every((info) => serverVersion(info)[0] >= 7);
-    return { slots: layout.slots, strip: allowsWhenFull ? scripts.stripShardWhenFull : scripts.stripShard };
+    const layout = (await storedLayout(live.send)) ?? (await createRecords());
+    return { slots: slotsOf(layout), layout };
   }
 
   // Not by the script: a user who may only read opens what exists.
-  async function storedLayout(): Promise<string | undefined> {
-    const [layout] = await live.send([["hget", keys.registry, "layout"]]);
+  async function storedLayout(send: Connection["send"]): Promise<string | undefined> {
+    const [layout] = await send([["hget", keys.registry, "layout"]]);
     return textOf(layout);
   }
 
-  async function createRecords(): Promise<string | undefined> {
+  /** A server that comes back without its data knows nobody, and would answer that nobody is a member. */
+  async function requireSameServer(send: Connection["send"]): Promise<void> {
+    if (place !== undefined && (await storedLayout(send)) !== place.layout) throw lostEnvironment(environment);
+  }
+
+  async function createRecords(): Promise<string> {
     if (settings.readOnly) throw missingEnvironment(environment);
     const slots = settings.slots ?? (redis.isCluster ? 256 : 1);
     const record = newEnvironment();
     const text = `${record.revision}\n${encodeEnvironment(record)}`;
-    const args = [JSON.stringify({ layout: LAYOUT, slots }), text, record.revision];
+    const args = [JSON.stringify({ layout: LAYOUT, slots, id: randomUUID() }), text, record.revision];
     const [layout] = await live.write([{ script: scripts.createEnvironment, keys: [keys.registry], args }]);
-    return textOf(layout);
+    return textOf(layout) ?? "";
   }
 
-  function requireLayout(text: string | undefined): { readonly slots: number } {
-    const layout = text === undefined ? undefined : parsedJson(text);
-    if (typeof layout?.layout !== "number" || typeof layout.slots !== "number")
+  function slotsOf(text: string): number {
+    const layout = parsedJson(text);
+    if (typeof layout.layout !== "number" || typeof layout.slots !== "number")
       throw new RollcallError("layout_mismatch", `Redis: ${keys.registry} holds something else; use another prefix`);
     if (layout.layout !== LAYOUT)
       throw new RollcallError(
         "layout_mismatch",
         `Redis: environment ${environment} has layout ${layout.layout}, this version reads ${LAYOUT}; upgrade @rollcall/redis`,
       );
-    return { slots: layout.slots };
+    return layout.slots;
   }
 
   function opened(): Place & { readonly redis: Connection } {
@@ -170,17 +153,43 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
 
   /** Writes a record. `args`: the revision expected, the new one, the record, and what the epoch becomes; nothing for none. */
   async function swap(what: string, [table, field]: readonly [string, string], args: readonly string[]): Promise<void> {
-    const call = { script: scripts.putRecord, keys: [keys.registry, table], args: [field, ...args] };
-    const [written] = await opened().redis.write([call]);
-    if (written === null) throw missingRecord(environment);
+    const { redis: connection, layout } = opened();
+    const call = { script: scripts.putRecord, keys: [keys.registry, table], args: [layout, field, ...args] };
+    const [written] = await connection.write([call]);
+    if (written === null) throw lostEnvironment(environment);
     if (written === 0) throw revisionConflict(what);
   }
 
   async function readField(field: string): Promise<string> {
-    const [value] = await opened().redis.send([["hget", keys.registry, field]]);
-    const text = textOf(value);
+    const { redis: connection, layout } = opened();
+    const [values] = await connection.send([["hmget", keys.registry, "layout", field]]);
+    const [present, text] = (values as unknown[]).map(textOf);
+    if (present !== layout) throw lostEnvironment(environment);
     if (text === undefined) throw missingRecord(environment);
     return text;
+  }
+
+  async function raiseRecord(set: MemberSet, fence: Fence): Promise<void> {
+    const args = [set.id, ...shortFence(fence), fenceRecord(set.shardBits, fence)];
+    const [refusal] = await opened().redis.write([{ script: scripts.raiseFence, keys: [keys.sets], args }]);
+    throwRefusal(set, fence, refusal);
+  }
+
+  /**
+   * Puts the fence back into runs that lost it in a fail-over, while the record has it. Where a drop came in between, the
+   * record has it no more, and they are taken out again before anybody has written.
+   */
+  async function restoreFences(set: MemberSet, fence: Fence, runs: readonly Run[]): Promise<void> {
+    const { redis: connection } = opened();
+    const short = shortFence(fence).join(" ");
+    await connection.write(runs.map(({ fences }): Command => ["hsetnx", fences, set.id, short]));
+    try {
+      await raiseRecord(set, fence);
+    } catch (error) {
+      if (isRollcallError(error, "stale_lease"))
+        await connection.write(runs.map(({ fences }): Command => ["hdel", fences, set.id]));
+      throw error;
+    }
   }
 
   /** All entries of a HASH, in steps. An entry that comes twice counts once. */
@@ -281,13 +290,13 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     },
 
     async allocateMemberSet(shardBits, fence) {
-      const { redis: connection, slots } = opened();
+      const { redis: connection, slots, layout } = opened();
       const short = shortFence(fence).join(" ");
       const record = short + fenceRecord(shardBits, fence);
       for (;;) {
-        const call = { script: scripts.allocateSet, keys: [keys.registry, keys.sets], args: [record] };
+        const call = { script: scripts.allocateSet, keys: [keys.registry, keys.sets], args: [layout, record] };
         const [id] = await connection.write([call]);
-        if (id === null) throw missingRecord(environment);
+        if (id === null) throw lostEnvironment(environment);
         const set: MemberSet = { id: Number(id) as MemberSetId, shardBits };
         const created = await connection.write(
           keys.runs(slots, shardBits).map(({ fences }): Command => ["hsetnx", fences, set.id, short]),
@@ -300,16 +309,18 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     async raiseFence(set, fence) {
       const { redis: connection, slots } = opened();
       const args: Argument[] = [set.id, ...shortFence(fence)];
-      const record = [...args, fenceRecord(set.shardBits, fence)];
+      const runs = keys.runs(slots, set.shardBits);
       // The record decides between racing writers; the runs follow it.
-      const [refusal] = await connection.write([{ script: scripts.raiseFence, keys: [keys.sets], args: record }]);
-      throwRefusal(set, fence, refusal);
+      await raiseRecord(set, fence);
       const refusals = await connection.write(
-        keys
-          .runs(slots, set.shardBits)
-          .map(({ fences }) => ({ script: scripts.raiseFence, keys: [fences], args: [...args, ""] })),
+        runs.map(({ fences }) => ({ script: scripts.raiseFence, keys: [fences], args: [...args, ""] })),
       );
-      for (const refused of refusals) throwRefusal(set, fence, refused);
+      const lost = runs.filter((_, index) => String(refusals[index]) === "dropped");
+      if (lost.length > 0) await restoreFences(set, fence, lost);
+      for (const refusal of refusals) {
+        if (String(refusal) === "newer") throw aheadOfRecord(set, fence);
+        if (String(refusal) !== "dropped") throwRefusal(set, fence, refusal);
+      }
     },
     async writeBlocks(set, blocks, fence) {
       const head = [set.id, ...shortFence(fence), packId(set.id), impliedBytes(set.shardBits)];
@@ -365,11 +376,10 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       }
     },
     async dropMemberSets(sets) {
-      const { redis: connection, slots, strip } = opened();
+      const { redis: connection, slots } = opened();
       if (sets.length > 0) {
-        await connection.write(
-          sets.map(({ id, shardBits }): Command => ["hset", keys.sets, id, droppedRecord(shardBits)]),
-        );
+        const args = sets.flatMap(({ id, shardBits }) => [id, droppedRecord(shardBits)]);
+        await connection.write([{ script: scripts.dropRecords, keys: [keys.sets], args }]);
         await connection.write(
           sets.flatMap(({ id, shardBits }) =>
             keys.runs(slots, shardBits).map(({ fences }): Command => ["hdel", fences, id]),
@@ -384,7 +394,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
           const at = shardKeys(shardBits, shard);
           const place = shard - at.run.firstShard;
           return {
-            script: strip,
+            script: scripts.stripShard,
             keys: [at.shard, at.overflow, at.run.used],
             args: [cursor, ENTRIES_PER_STEP, place, ...packed],
           };
@@ -410,26 +420,19 @@ interface Read {
   readonly ids: ReadonlySet<MemberSetId>;
 }
 
-function requireSettings(options: RedisStoreOptions) {
-  const settings = {
-    prefix: options.prefix ?? "rollcall",
-    readOnly: options.readOnly ?? false,
-    slots: options.slots,
-    minReplicas: options.minReplicas ?? 0,
-    replicaTimeoutMs: options.replicaTimeoutMs ?? 1_000,
-    timeoutMs: options.timeoutMs ?? 10_000,
-    allowEviction: options.allowEviction ?? false,
-  };
-  const { prefix, slots, minReplicas, replicaTimeoutMs, timeoutMs } = settings;
-  if (!/^[A-Za-z0-9._-]{1,64}$/.test(prefix)) throw invalid("prefix must be 1 to 64 letters, digits, '.', '_' or '-'");
-  if (slots !== undefined && !(slots >= 1 && slots <= MOST_SLOTS && Number.isInteger(Math.log2(slots))))
-    throw invalid(`slots must be a power of two from 1 to ${MOST_SLOTS}`);
-  if (!Number.isSafeInteger(minReplicas) || minReplicas < 0)
-    throw invalid("minReplicas must be a whole number from 0 on");
-  if (!(timeoutMs >= 1 && timeoutMs < 2 ** 31)) throw invalid("timeoutMs must be a number of milliseconds from 1 on");
-  if (!(replicaTimeoutMs >= 1 && (minReplicas === 0 || replicaTimeoutMs < timeoutMs)))
-    throw invalid("replicaTimeoutMs must be a number of milliseconds from 1 on, and less than timeoutMs");
-  return settings;
+// A fail-over has taken back what the registry knew of its leases. Each one that is taken anew comes nearer to the run's.
+function aheadOfRecord({ id }: MemberSet, { segmentKey }: Fence): RollcallError {
+  return new RollcallError(
+    "store_unavailable",
+    `Redis: member set ${id} of segment ${segmentKey} knows a newer lease than the registry, which a fail-over took back; repeat the sync`,
+  );
+}
+
+function lostEnvironment(environment: string): RollcallError {
+  return new RollcallError(
+    "corrupt_data",
+    `Redis: environment ${environment} is not the one that was opened: the server came back without its data, or the environment was removed; open the store again, and repeat the snapshot of every segment`,
+  );
 }
 
 function missingEnvironment(environment: string): RollcallError {
@@ -437,10 +440,6 @@ function missingEnvironment(environment: string): RollcallError {
     "store_read_only",
     `Redis: there is no environment ${environment} under this prefix; check both names, or open it for writing to make it`,
   );
-}
-
-function invalid(message: string): RollcallError {
-  return new RollcallError("invalid_request", message);
 }
 
 /** A fence as each slot keeps it: the token, and digests of who holds it and whose set it is. */

@@ -1,0 +1,174 @@
+// merge-redis: small deltas into a large segment on Redis, against the same changes by pipelined SADD and SREM, and beside more and
+// more other segments.
+
+import { keyOf, type SegmentShare, streamMembers } from "./audience.js";
+import { atLeast, atMost, type Benchmark, membersText, round } from "./benchmark.js";
+import { type BigSegments, type KeyChange, openBigSegments } from "./big-segments-redis.js";
+import { withRedis } from "./measured-redis.js";
+import { age, type OpenEnvironment, withRollcall } from "./rollcall-redis.js";
+import { bigSegmentRef, segmentKey, segmentsText } from "./segments-redis.js";
+
+const MEMBERS = 1_000_000;
+/** How many segments there are when a figure is taken. The first is the one that is changed; each other one holds a tenth. */
+const SEGMENTS = [1, 10, 100] as const;
+const ONE_IN = 10;
+const CHANGES = 1_000;
+const SERIES = 3;
+/** Deltas of a series, by their size; a series of each size is run to warm up. */
+const DELTAS: readonly { readonly changes: number; readonly deltas: number }[] = [
+  { changes: CHANGES, deltas: 40 },
+  { changes: 1, deltas: 400 },
+];
+
+interface Target {
+  readonly url: string;
+  readonly members: number;
+}
+
+/** With so many segments: milliseconds for one delta, the best of the series, in the order of {@link DELTAS}. */
+type Costs = Record<number, number[]>;
+
+/** What both sides are asked for. */
+interface MergeSide {
+  load(share: SegmentShare): Promise<void>;
+  merge(changes: readonly KeyChange[]): Promise<void>;
+}
+
+async function merges({ url, members }: Target): Promise<Costs> {
+  return withRollcall(url, { expectedContexts: members }, async (environment) => {
+    await environment.rollcall.initialize();
+    await age(environment);
+    return measure(sideOf(environment, members), members);
+  });
+}
+
+async function pipelinedChanges({ url, members }: Target): Promise<Costs> {
+  const peer = await openBigSegments(url);
+  const costs = await measure(peerSideOf(peer, members), members);
+  peer.close();
+  return costs;
+}
+
+function sideOf({ rollcall }: OpenEnvironment, members: number): MergeSide {
+  return {
+    async load(share) {
+      await rollcall.replace(segmentKey(share.number), { included: streamMembers(share, members).keys });
+    },
+    async merge(changes) {
+      const { added, removed } = await rollcall.merge(segmentKey(0), { changes });
+      if (added.value + removed.value !== changes.length)
+        throw new Error(`${added.value} added, ${removed.value} removed`);
+    },
+  };
+}
+
+function peerSideOf(peer: BigSegments, members: number): MergeSide {
+  return {
+    load: (share) => peer.add(bigSegmentRef(share.number), streamMembers(share, members).keys),
+    merge: (changes) => peer.apply(bigSegmentRef(0), changes),
+  };
+}
+
+async function measure(side: MergeSide, members: number): Promise<Costs> {
+  const costs: Costs = {};
+  const people = shuffledPeople(members);
+  let loaded = 0;
+  for (const segments of SEGMENTS) {
+    for (; loaded < segments; loaded++) await side.load({ number: loaded, oneIn: loaded === 0 ? 1 : ONE_IN });
+    costs[segments] = [];
+    for (const { changes, deltas } of DELTAS) {
+      const means: number[] = [];
+      for (let series = 0; series <= SERIES; series++) {
+        const deltasToCome = Array.from(toAndFro(people, changes, deltas));
+        const started = performance.now();
+        for (const delta of deltasToCome) await side.merge(delta);
+        means.push((performance.now() - started) / deltas);
+      }
+      costs[segments].push(Math.min(...means.slice(1)));
+    }
+  }
+  return costs;
+}
+
+/** All people, each once, in an order that has nothing to do with that of their hashes; endless. */
+function* shuffledPeople(members: number): Generator<string> {
+  for (let i = 0; ; i++) yield keyOf((i * STRIDE) % members);
+}
+
+/** A prime, so that it visits everyone. */
+const STRIDE = 611_953;
+
+/**
+ * Deltas of so many changes. Each brings back half as many members as the one before removed, and removes others; the last brings back
+ * all that are missing. So each change is one, meets a context that may be in other segments too, and the segment keeps its size.
+ */
+function* toAndFro(people: Iterator<string>, changes: number, deltas: number): Generator<KeyChange[]> {
+  const gone: string[] = [];
+  for (let number = 1; number <= deltas; number++) {
+    const isLast = number === deltas;
+    const back = gone.splice(0, isLast ? gone.length : Math.ceil(changes / 2));
+    const going = Array.from({ length: isLast ? 0 : changes - back.length }, () => String(people.next().value));
+    gone.push(...going);
+    yield [...back.map((member) => change(member, "add")), ...going.map((member) => change(member, "remove"))];
+  }
+}
+
+function change(member: string, change: KeyChange["change"]): KeyChange {
+  return { member, change };
+}
+
+export const mergeRedisBenchmark: Benchmark = {
+  name: "merge-redis",
+  measures:
+    "1,000 changes merged into a million members on Redis, against the same by pipelined SADD and SREM, beside up to 99 other segments.",
+  sides: { merges, pipelinedChanges },
+  async run(options) {
+    const { quick, runSide, onProgress } = options;
+    const members = quick ? MEMBERS / 20 : MEMBERS;
+    return withRedis(options, async ({ url, description, empty }) => {
+      onProgress("peer");
+      await empty();
+      const { result: peer } = await runSide(pipelinedChanges, { url, members });
+      onProgress("merge");
+      await empty();
+      const { result: ours } = await runSide(merges, { url, members });
+
+      const cost = (costs: Costs, segments: number, delta: number) => costs[segments]?.[delta] ?? Number.NaN;
+      const most = Math.max(...SEGMENTS);
+      const row = (side: string, costs: Costs, segments: number, delta: number) => {
+        const ms = cost(costs, segments, delta);
+        const changes = DELTAS[delta]?.changes ?? 0;
+        return [side, segments, changes, round(ms), Math.round(changes / (ms / 1_000))];
+      };
+      return {
+        columns: ["side", "segments", "changes", "ms", "changes per second"],
+        rows: DELTAS.flatMap((_, delta) =>
+          SEGMENTS.flatMap((segments) => [row("peer", peer, segments, delta), row("merge", ours, segments, delta)]),
+        ),
+        bounds: [
+          ...SEGMENTS.map((segments) =>
+            atLeast(
+              `rate of ${CHANGES.toLocaleString("en")} changes with ${segmentsText(segments)} / peer`,
+              1,
+              cost(peer, segments, 0) / cost(ours, segments, 0),
+            ),
+          ),
+          ...DELTAS.map(({ changes }, delta) =>
+            atMost(
+              `a merge of ${changes.toLocaleString("en")} with ${segmentsText(most)} / with one`,
+              1.3,
+              cost(ours, most, delta) / cost(ours, 1, delta),
+            ),
+          ),
+        ],
+        notes: [
+          `${description}. Both sides on the same server, emptied before each.`,
+          `The segment that is changed holds all of ${membersText(members)} contexts, each other one a pseudo-random tenth of them. A delta brings back half as many members as the one before removed, and removes as many others, from all over the segment; the count is checked.`,
+          `A merge is timed from the call to its acknowledgement: hashing, the lease, the blocks, the finish and the history. Nothing is taken together: one merge after the other. Peer: the same changes, SADD and SREM in one pipeline of ioredis, hashing included.`,
+          `${DELTAS.map(({ changes, deltas }) => `${deltas} deltas of ${changes.toLocaleString("en")}`).join(", ")} are a series; the mean of the best of ${SERIES} series, after one to warm up.`,
+          "A single change on its own is not compared with the peer: it costs the peer one round trip without a lease, and a merge the six of a sync.",
+        ],
+      };
+    });
+  },
+};

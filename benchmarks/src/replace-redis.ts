@@ -1,0 +1,137 @@
+// replace-redis: snapshots into Redis against the same members by pipelined SADD: rate, memory, and growth to ten million.
+
+import { atLeast, atMost, type Benchmark, type BenchmarkResult, membersText, round } from "./benchmark.js";
+import { type Crowd, type CrowdedBytes, crowdedContexts } from "./crowded-contexts-redis.js";
+import { firstReplace, type Grown, growthBounds, growthNote, growthRows, measureGrowth } from "./growth-redis.js";
+import { withRedis } from "./measured-redis.js";
+import { type Load, type Loaded, loadBigSegments, loadSegments, segmentsText } from "./segments-redis.js";
+
+const CONTEXTS = 1_000_000;
+const ROUNDS = 3;
+/** How many segments there are when a figure is taken. Alone a segment holds all contexts; of several each holds a tenth. */
+const SEVERAL = [10, 100] as const;
+const SEGMENTS = [1, ...SEVERAL] as const;
+const ONE_IN = 10;
+/** Of the segments before a figure is taken, the last ones whose rates count. */
+const LAST = 3;
+const CROWDED = 5_000;
+const CROWDED_SEGMENTS = 60;
+/**
+ * 61 numbers of 3 bytes are 183; the rest is a record of its own, with a name and a table, and its share of 60 registry records. If the
+ * record that it shares with some 120 others lost Redis's compact form, each of them would cost 40 bytes more: 4,800.
+ */
+const CROWDED_BYTES = 600;
+
+/** The figures of one side with so many segments there. */
+interface Figures {
+  readonly rate: number;
+  readonly bytesPerContext: number;
+}
+
+export const replaceRedisBenchmark: Benchmark = {
+  name: "replace-redis",
+  measures:
+    "A replace from a stream of keys into Redis, against pipelined SADD into one record per context: rate, memory, growth.",
+  sides: { loadBigSegments, loadSegments, firstReplace, crowdedContexts },
+  async run(options) {
+    const { quick, runSide, onProgress } = options;
+    const scale = quick ? 20 : 1;
+    const contexts = CONTEXTS / scale;
+    return withRedis(options, async (server) => {
+      const { url, description, empty } = server;
+
+      async function load(side: (load: Load) => Promise<Loaded>, segments: number, oneIn: number): Promise<Loaded> {
+        await empty();
+        return (await runSide(side, { url, contexts, segments, oneIn })).result;
+      }
+
+      /** Alone: the best of {@link ROUNDS}. With several: the best of the last {@link LAST} that were loaded. */
+      async function measure(side: (load: Load) => Promise<Loaded>, name: string): Promise<Map<number, Figures>> {
+        const alone: Loaded[] = [];
+        for (let round = 1; round <= ROUNDS; round++) {
+          onProgress(`${name}, one segment: round ${round} of ${ROUNDS}`);
+          alone.push(await load(side, 1, 1));
+        }
+        onProgress(`${name}, ${Math.max(...SEVERAL)} segments`);
+        const several = await load(side, Math.max(...SEVERAL), ONE_IN);
+        const figures = (rates: readonly number[], bytes: number | undefined): Figures => ({
+          rate: Math.max(...rates),
+          bytesPerContext: (bytes ?? Number.NaN) / contexts,
+        });
+        return new Map([
+          [
+            1,
+            figures(
+              alone.flatMap(({ rates }) => rates),
+              alone.at(-1)?.bytes[0],
+            ),
+          ],
+          ...SEVERAL.map((segments): [number, Figures] => [
+            segments,
+            figures(several.rates.slice(segments - LAST, segments), several.bytes[segments - 1]),
+          ]),
+        ]);
+      }
+
+      const peer = await measure(loadBigSegments, "peer");
+      const ours = await measure(loadSegments, "replace");
+      onProgress(`${CROWDED_SEGMENTS} more segments for some of the contexts`);
+      await empty();
+      const crowd = { url, contexts, crowded: CROWDED / scale, segments: CROWDED_SEGMENTS };
+      const { result: crowded } = await runSide(crowdedContexts, crowd);
+      const grown = await measureGrowth(contexts, server, options);
+      return report({ peer, ours, crowd, crowded, grown, contexts, description });
+    });
+  },
+};
+
+interface Findings {
+  readonly peer: ReadonlyMap<number, Figures>;
+  readonly ours: ReadonlyMap<number, Figures>;
+  readonly crowd: Crowd;
+  readonly crowded: CrowdedBytes;
+  readonly grown: readonly Grown[];
+  readonly contexts: number;
+  readonly description: string;
+}
+
+function report({ peer, ours, crowd, crowded, grown, contexts, description }: Findings): BenchmarkResult {
+  const pairs = SEGMENTS.flatMap((segments) => {
+    const [theirs, own] = [peer.get(segments), ours.get(segments)];
+    return theirs === undefined || own === undefined ? [] : [{ segments, theirs, own }];
+  });
+  const row = (side: string, segments: number, { rate, bytesPerContext }: Figures) => [
+    ...[side, segments, membersText(segments === 1 ? contexts : contexts / ONE_IN)],
+    ...[Math.round(rate), round(bytesPerContext), ""],
+  ];
+  return {
+    columns: ["side", "segments", "members each", "members per second", "bytes per context", "peak MB"],
+    rows: [
+      ...pairs.flatMap(({ segments, theirs, own }) => [row("peer", segments, theirs), row("replace", segments, own)]),
+      ...growthRows(grown),
+    ],
+    bounds: [
+      ...pairs.map(({ segments, theirs, own }) =>
+        atLeast(`rate with ${segmentsText(segments)} / peer`, segments === 1 ? 4 : 2, own.rate / theirs.rate),
+      ),
+      ...pairs.map(({ segments, theirs, own }) =>
+        atLeast(
+          `peer's bytes per context with ${segmentsText(segments)} / ours`,
+          segments === 1 ? 10 : 8,
+          theirs.bytesPerContext / own.bytesPerContext,
+        ),
+      ),
+      atMost(`for a context in ${crowd.segments} segments more`, CROWDED_BYTES, crowded.perCrowded, "bytes"),
+      atMost("a context beside such ones / before", 1.02, crowded.beside / crowded.before),
+      ...growthBounds(grown),
+    ],
+    notes: [
+      `${description}. Both sides on the same server, emptied before each run.`,
+      "Peer: ioredis, one set per context under its SHA-256, SADD in pipelines of 1,000, the next one put together while the server works on the one before. Keys are hashed in both times, and made in neither.",
+      `One segment holds all of ${membersText(contexts)} contexts, the best of ${ROUNDS} runs. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of one segment's sync with the others there, the best of the last ${LAST}.`,
+      `Bytes: used_memory after the sync less that before the first, divided by ${membersText(contexts)} contexts on both sides; the registry's records and the history are in ours. expectedContexts is set, and member sets have numbers of three bytes, as in an environment that has synced for a while.`,
+      `${crowd.segments} segments more for ${membersText(crowd.crowded)} contexts: ${round(crowded.perCrowded)} bytes for each of these: numbers of sets, a record of its own, and its share of what the registry keeps of the segments. The others: ${round(crowded.before)} bytes before, ${round(crowded.beside)} beside them, in all that is not such a record of its own. If crowded contexts spoilt the compact form of the records that they share with others, both bounds would fail.`,
+      growthNote(grown),
+    ],
+  };
+}

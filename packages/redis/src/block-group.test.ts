@@ -1,0 +1,127 @@
+// How blocks are dealt out to scripts: nothing is lost or reordered, and no script gets more than its share.
+
+import { type Block, CONTEXT_HASH_BYTES, type ContextHashes, type EnvironmentName, hashCount } from "@rollcall/core";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { bufferOf, groupBlocks } from "./block-group.js";
+import { createRecordKeys } from "./record-key.js";
+
+/** What one script may do at most; other clients wait as long. */
+const MOST_MEMBERS = 512;
+const MOST_BLOCKS = 64;
+const SHARD_BITS = 8;
+
+const keys = createRecordKeys("rollcall", "default" as EnvironmentName);
+const slots = fc.constantFrom(1, 4, 256);
+const size = fc.oneof(
+  { weight: 4, arbitrary: fc.integer({ min: 0, max: 20 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 240, max: 1_300 }) },
+);
+const window = fc
+  .array(fc.tuple(size, size), { maxLength: 100 })
+  .map((sizes) => sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes)))
+  .map((blocks) => blocks.filter(({ adds, removes }) => adds.length + removes.length > 0));
+
+describe("groups of blocks", () => {
+  it("hold every change once, in order, and under the keys of its shard", () => {
+    fc.assert(
+      fc.property(window, slots, (blocks, count) => {
+        const groups = groupBlocks(blocks, (shard) => keys.shardKeys(count, SHARD_BITS, shard));
+        const pieces = groups.flatMap((group) => group.blocks);
+        for (const { shard, at } of pieces) expect(at.shard).toBe(keys.shardKeys(count, SHARD_BITS, shard).shard);
+        for (const { shard, adds, removes } of blocks) {
+          const own = pieces.filter((piece) => piece.shard === shard);
+          expect(joined(own.map((piece) => piece.adds)).equals(adds)).toBe(true);
+          expect(joined(own.map((piece) => piece.removes)).equals(removes)).toBe(true);
+        }
+        expect(new Set(pieces.map(({ shard }) => shard))).toEqual(new Set(blocks.map(({ shard }) => shard)));
+      }),
+    );
+  });
+
+  it("stay within the limits of one script, and within one run", () => {
+    fc.assert(
+      fc.property(window, slots, (blocks, count) => {
+        for (const group of groupBlocks(blocks, (shard) => keys.shardKeys(count, SHARD_BITS, shard))) {
+          const sizes = group.blocks.map(({ adds, removes }) => hashCount(adds) + hashCount(removes));
+          expect(group.members).toBe(sizes.reduce((sum, members) => sum + members, 0));
+          expect(group.members).toBeLessThanOrEqual(MOST_MEMBERS);
+          expect(group.blocks.length).toBeLessThanOrEqual(MOST_BLOCKS);
+          // HMGET of a script takes at least one field.
+          expect(Math.min(...sizes)).toBeGreaterThan(0);
+          for (const { at } of group.blocks) expect(at.run).toBe(group.run);
+        }
+      }),
+    );
+  });
+
+  it.each([
+    ["a block of exactly as much as a script does", [[512, 0]], [[512]]],
+    ["one more", [[513, 0]], [[256, 256], [1]]],
+    ["adds and removes together", [[300, 300]], [[512], [88]]],
+    [
+      "a block that does not fit beside the one before",
+      [
+        [500, 0],
+        [13, 0],
+      ],
+      [[500], [13]],
+    ],
+    [
+      "blocks that just fit",
+      [
+        [500, 0],
+        [6, 6],
+      ],
+      [[500, 12]],
+    ],
+    ["64 blocks", Array(64).fill([1, 0]), [Array(64).fill(1)]],
+    ["65 blocks", Array(65).fill([1, 0]), [Array(64).fill(1), [1]]],
+    ["no block", [], []],
+  ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
+    const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));
+    const groups = groupBlocks(blocks, (shard) => keys.shardKeys(1, SHARD_BITS, shard));
+    expect(
+      groups.map((group) => group.blocks.map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
+    ).toEqual(expected);
+  });
+
+  it("are filled side by side where shards of several runs take turns", () => {
+    const [first, second] = [keys.shardKeys(2, SHARD_BITS, 0), keys.shardKeys(2, SHARD_BITS, 255)];
+    const blocks = [0, 255, 1, 254].map((shard) => blockOf(shard, 1, 0));
+    const groups = groupBlocks(blocks, (shard) => keys.shardKeys(2, SHARD_BITS, shard));
+    expect(groups.map(({ run, blocks: own }) => [run, own.map(({ shard }) => shard)])).toEqual([
+      [first.run, [0, 1]],
+      [second.run, [255, 254]],
+    ]);
+  });
+});
+
+describe("a buffer of hashes", () => {
+  it("is a view on the same bytes", () => {
+    const hashes = hashesOf(1, 0, 4).subarray(CONTEXT_HASH_BYTES, 3 * CONTEXT_HASH_BYTES);
+    const buffer = bufferOf(hashes);
+    expect(buffer.equals(hashes)).toBe(true);
+    hashes[0] = 99;
+    expect(buffer[0]).toBe(99);
+  });
+});
+
+/** A block whose hashes tell where they belong and stand. */
+function blockOf(shard: number, adds: number, removes: number): Block {
+  return { shard, adds: hashesOf(shard, 0, adds), removes: hashesOf(shard, 1, removes) };
+}
+
+function hashesOf(shard: number, list: number, count: number): ContextHashes {
+  const hashes = Buffer.alloc(count * CONTEXT_HASH_BYTES);
+  for (let number = 0; number < count; number++) {
+    hashes[number * CONTEXT_HASH_BYTES] = shard;
+    hashes[number * CONTEXT_HASH_BYTES + 1] = list;
+    hashes.writeUInt32BE(number, number * CONTEXT_HASH_BYTES + 4);
+  }
+  return new Uint8Array(hashes);
+}
+
+function joined(pieces: readonly ContextHashes[]): Buffer {
+  return Buffer.concat(pieces.map(bufferOf));
+}

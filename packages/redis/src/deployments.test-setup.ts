@@ -1,0 +1,85 @@
+// The kinds of servers as a test reaches them with a client of either ioredis, and users with rights of their own on them.
+
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Address } from "@rollcall/conformance/containers";
+import { Cluster, Redis } from "ioredis";
+import { Cluster as Cluster6, Redis as Redis6 } from "ioredis-6";
+import { inject } from "vitest";
+import type { RedisClient } from "./index.js";
+
+/** With whom a client logs in. */
+export interface Login {
+  readonly username: string;
+  readonly password: string;
+}
+
+/** Servers of one kind. */
+export interface Deployment {
+  readonly name: string;
+  /** A client that nothing is wrong with, but perhaps its login. */
+  connect(login?: Login): RedisClient;
+  /** Makes a user with these rights on every server. */
+  createUser(rights: readonly string[]): Promise<Login>;
+}
+
+/** What keeps a client from sending a write twice. */
+export const NO_RESENDING = { autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 } as const;
+
+const { host, port } = inject("redisServer");
+const { sentinels, name, natMap } = inject("redisSentinel");
+const { nodes, natMap: clusterMap } = inject("redisCluster");
+
+/** The primary and the replica that the Sentinel watches. */
+export const SENTINEL_DATA = Object.values(natMap).filter((server) => server.port !== sentinels[0]?.port);
+
+/** One server, which nobody else may know. */
+export function singleAt(server: Address): Deployment {
+  return {
+    name: "one server",
+    connect: (login) => new Redis({ ...server, ...login, ...NO_RESENDING }),
+    createUser: (rights) => createUser([server], rights),
+  };
+}
+
+export const SINGLE: Deployment = singleAt({ host, port });
+
+export const SINGLE_6: Deployment = {
+  ...SINGLE,
+  name: "one server, ioredis 6",
+  connect: (login) => new Redis6({ host, port, ...login, ...NO_RESENDING }),
+};
+
+export const SENTINEL: Deployment = {
+  name: "behind a Sentinel",
+  connect: (login) => new Redis({ sentinels: [...sentinels], name, natMap, ...login, ...NO_RESENDING }),
+  createUser: (rights) => createUser(SENTINEL_DATA, rights),
+};
+
+export const CLUSTER: Deployment = {
+  name: "a Cluster",
+  connect: (login) =>
+    new Cluster([...nodes], { natMap: clusterMap, retryDelayOnFailover: 0, redisOptions: { ...login } }),
+  createUser: (rights) => createUser(nodes, rights),
+};
+
+export const CLUSTER_6: Deployment = {
+  ...CLUSTER,
+  name: "a Cluster, ioredis 6",
+  connect: (login) =>
+    new Cluster6([...nodes], { natMap: clusterMap, retryDelayOnFailover: 0, redisOptions: { ...login } }),
+};
+
+/** What a process that only reads needs under keys that begin with `prefix`: the other line of the Redis page. */
+export function readerRights(prefix: string): string[] {
+  return [`~${prefix}*`, `~{${prefix}*`, "+info", "+hget", "+hmget", "+hscan", "+cluster|slots", "+cluster|info"];
+}
+
+async function createUser(servers: readonly Address[], rights: readonly string[]): Promise<Login> {
+  const login = { username: `user-${randomUUID()}`, password: randomBytes(12).toString("base64") };
+  for (const server of servers) {
+    const admin = new Redis({ ...server, ...NO_RESENDING });
+    await admin.call("acl", "setuser", login.username, "on", `>${login.password}`, ...rights);
+    admin.disconnect();
+  }
+  return login;
+}
