@@ -4,7 +4,6 @@
 import assert from "node:assert/strict";
 import { openStore, RollcallError } from "@rollcall/core";
 import { createRedisStore, storeFactory } from "@rollcall/redis";
-import { Redis } from "ioredis";
 
 const secret = "s3cret";
 
@@ -49,11 +48,10 @@ await assert.rejects(store.getEpoch(), isRefusal("closed"));
 await assert.rejects(store.open(), isRefusal("store_unavailable"));
 await store.close();
 
-// The client that the user installed is the one that the adapter takes.
-const options = { lazyConnect: true, host: "127.0.0.1", port: 1 };
-const client = new Redis({ ...options, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 });
-assert.equal(createRedisStore(client).environment, "default");
-client.disconnect();
-assert.throws(() => createRedisStore(new Redis(options)), isRefusal("invalid_request"));
+assert.throws(() => createRedisStore("redis://127.0.0.1:1", { slots: 3 }), isRefusal("invalid_request"));
+const named = createRedisStore("redis+cluster://127.0.0.1:1", { environment: "named" });
+assert.equal(named.environment, "named");
+await assert.rejects(named.open(), isRefusal("store_unavailable"));
+await named.close();
 
 console.log("used");

@@ -334,4 +334,3 @@ async function commitError(error: unknown): Promise<unknown> {
     return native;
   }
 }
-

@@ -8,7 +8,7 @@ import { inject } from "vitest";
 import type { RedisClient } from "./index.js";
 
 /** With whom a client logs in. */
-export interface Login {
+interface Login {
   readonly username: string;
   readonly password: string;
 }

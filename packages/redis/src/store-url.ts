@@ -38,8 +38,9 @@ export function parseStoreUrl(url: string): RedisUrl {
   if (mode !== "single" && mode !== "sentinel" && mode !== "cluster")
     throw unreadable("after the + comes sentinel or cluster");
   const parameters = new URLSearchParams(query);
-  const unknown = [...parameters.keys()].find((name) => !PARAMETERS.includes(name));
-  if (unknown !== undefined) throw unreadable(`${unknown} is not a parameter; known are ${PARAMETERS.join(", ")}`);
+  // Without its name: it may be the rest of a password that holds a ?.
+  if ([...parameters.keys()].some((name) => !PARAMETERS.includes(name)))
+    throw unreadable(`a parameter is not known; known are ${PARAMETERS.join(", ")}`);
   const parts = path === "" ? [] : path.replace(/\/$/, "").split("/");
   const name = mode === "sentinel" ? parts.shift() : undefined;
   if (mode === "sentinel" && !name)
@@ -57,7 +58,10 @@ export function parseStoreUrl(url: string): RedisUrl {
 /** The options of a store that a URL gives. @throws as {@link parseStoreUrl}. */
 export function optionsOf(url: string): RedisStoreOptions {
   const { parameters } = parseStoreUrl(url);
-  const number = (name: string) => (parameters.has(name) ? Number(parameters.get(name)) : undefined);
+  const number = (name: string) => {
+    const text = parameters.get(name);
+    return text === null ? undefined : Number(text === "" ? Number.NaN : text);
+  };
   return {
     readOnly: flagOf(parameters, "readOnly"),
     prefix: parameters.get("prefix") ?? undefined,
@@ -70,7 +74,7 @@ export function optionsOf(url: string): RedisStoreOptions {
 }
 
 function parseHost(text: string, defaultPort: number): { readonly host: string; readonly port: number } {
-  const match = /^(\[[0-9a-f:.]+\]|[^:[\]]+)(?::(\d{1,5}))?$/i.exec(text);
+  const match = /^(\[[0-9a-f:.]+\]|[^:@[\]]+)(?::(\d{1,5}))?$/i.exec(text);
   const port = Number(match?.[2] ?? defaultPort);
   if (match?.[1] === undefined || port < 1 || port > 65_535)
     throw unreadable("name a host, and a port if it is not the usual one: redis://host:port");

@@ -318,7 +318,11 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       const lost = runs.filter((_, index) => String(refusals[index]) === "dropped");
       if (lost.length > 0) await restoreFences(set, fence, lost);
       for (const refusal of refusals) {
-        if (String(refusal) === "newer") throw aheadOfRecord(set, fence);
+        if (String(refusal) === "newer") {
+          // Usually the record knows of that writer too by now.
+          await raiseRecord(set, fence);
+          throw aheadOfRecord(set, fence);
+        }
         if (String(refusal) !== "dropped") throwRefusal(set, fence, refusal);
       }
     },
