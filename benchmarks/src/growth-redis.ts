@@ -18,14 +18,29 @@ export interface Growing {
 }
 
 /** Milliseconds for a `replace` into an empty environment, from its first key to its acknowledgement. */
-export async function firstReplace({ url, members, memoryLimitBytes }: Growing): Promise<number> {
+export async function firstReplace(growing: Growing): Promise<number> {
+  const [first] = await replaces(growing, 1);
+  return first ?? Number.NaN;
+}
+
+/** The same for the snapshot after it, which shares half of its members with the first. */
+export async function secondReplace(growing: Growing): Promise<number> {
+  const [, second] = await replaces(growing, 2);
+  return second ?? Number.NaN;
+}
+
+async function replaces({ url, members, memoryLimitBytes }: Growing, times: number): Promise<number[]> {
   return withRollcall(url, { expectedContexts: members, memoryLimitBytes }, async ({ rollcall }) => {
-    const stream = streamKeys(0, members);
-    const started = performance.now();
-    const report = await rollcall.replace("bench", { included: stream.keys });
-    const ms = performance.now() - started - stream.makingMs;
-    if (report.members.included.value !== members) throw new Error(`${report.members.included.value} members`);
-    return ms;
+    const milliseconds: number[] = [];
+    for (let time = 0; time < times; time++) {
+      const from = (time * members) / 2;
+      const stream = streamKeys(from, from + members);
+      const started = performance.now();
+      const report = await rollcall.replace("bench", { included: stream.keys });
+      milliseconds.push(performance.now() - started - stream.makingMs);
+      if (report.members.included.value !== members) throw new Error(`${report.members.included.value} members`);
+    }
+    return milliseconds;
   });
 }
 

@@ -62,7 +62,7 @@ async function duringPhase(url: string, work: () => Promise<unknown>): Promise<n
 }
 
 /** What a client sees that asks, and asks again when it has its answer. */
-export interface Probed {
+interface Probed {
   readonly asked: number;
   readonly p50Ms: number;
   readonly p999Ms: number;

@@ -25,9 +25,6 @@ export interface RedisStoreOptions {
   readonly allowEviction?: boolean | undefined;
 }
 
-/** The options with every default that does not depend on the server. */
-export type StoreSettings = ReturnType<typeof settingsOf>;
-
 const MOST_SLOTS = 1_024;
 
 /** What `options` say, else `fromUrl`, else the defaults. @throws `invalid_request` that names the option. */
