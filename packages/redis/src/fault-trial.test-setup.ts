@@ -87,17 +87,6 @@ export function nextOf(trial: Trial): Trial {
   return { segmentKey: trial.segmentKey, ...changeOf("merge", trial.after, 3) };
 }
 
-/** A snapshot with the same outcome, for a segment of which nothing is left. */
-export function snapshotInstead({ segmentKey, after }: Trial): Trial {
-  return {
-    segmentKey,
-    mode: "replace",
-    before: new Set(),
-    after,
-    send: (rollcall, key, options) => rollcall.replace(key, { included: after }, options),
-  };
-}
-
 /** How a sync ended: a report, or an error. */
 export type Outcome =
   | { readonly report: SyncReport; readonly error?: undefined }
