@@ -113,11 +113,7 @@ export const readRedisBenchmark: Benchmark = {
           ]),
         ),
         bounds: cases.map(({ segments, atOnce, ns }) =>
-          atLeast(
-            `${segmentsText(segments)}, ${atOnce} under way: membership / peer`,
-            1.7,
-            ns.peer / ns.membership,
-          ),
+          atLeast(`${segmentsText(segments)}, ${atOnce} under way: membership / peer`, 1.7, ns.peer / ns.membership),
         ),
         notes: [
           `${description}. Both layouts lie on the same server, and every way is asked about the same contexts.`,
