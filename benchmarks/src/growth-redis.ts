@@ -1,9 +1,9 @@
 // What ten times as many members do to a replace on Redis: to its time for each member, and to the memory of the process.
 
-import { streamKeys } from "./audience.js";
 import { atMost, type Bound, MEGABYTE, megabytes, membersText, type RunOptions, round } from "./benchmark.js";
 import type { MeasuredRedis } from "./measured-redis.js";
 import { withRollcall } from "./rollcall-redis.js";
+import { timedReplaces } from "./timed-replaces.js";
 
 const GROWTH = 10;
 const ROUNDS = 3;
@@ -31,16 +31,7 @@ export async function secondReplace(growing: Growing): Promise<number> {
 
 async function replaces({ url, members, memoryLimitBytes }: Growing, times: number): Promise<number[]> {
   return withRollcall(url, { expectedContexts: members, memoryLimitBytes }, async ({ rollcall }) => {
-    const milliseconds: number[] = [];
-    for (let time = 0; time < times; time++) {
-      const from = (time * members) / 2;
-      const stream = streamKeys(from, from + members);
-      const started = performance.now();
-      const report = await rollcall.replace("bench", { included: stream.keys });
-      milliseconds.push(performance.now() - started - stream.makingMs);
-      if (report.members.included.value !== members) throw new Error(`${report.members.included.value} members`);
-    }
-    return milliseconds;
+    return timedReplaces(rollcall, members, times);
   });
 }
 

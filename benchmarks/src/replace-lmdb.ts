@@ -3,10 +3,11 @@
 import { join } from "node:path";
 import { createRollcall, openStore } from "@rollcall/core";
 import { storeFactory } from "@rollcall/lmdb";
-import { sortedHashes, streamKeys } from "./audience.js";
+import { sortedHashes } from "./audience.js";
 import { atLeast, atMost, type Benchmark, type Bound, MEGABYTE, megabytes, membersText } from "./benchmark.js";
 import { openRawLmdb, putSorted } from "./raw-lmdb.js";
 import { withTemporaryFolder } from "./temporary-folder.js";
+import { timedReplaces } from "./timed-replaces.js";
 
 const SMALL = 1_000_000;
 const LARGE = 10_000_000;
@@ -45,15 +46,7 @@ async function replaces(members: number, times: number): Promise<number[]> {
   return withTemporaryFolder(async (folder) => {
     const store = await openStore(`lmdb:${join(folder, "store")}`, { factories: [storeFactory] });
     const rollcall = createRollcall(store);
-    const milliseconds: number[] = [];
-    for (let time = 0; time < times; time++) {
-      const from = (time * members) / 2;
-      const stream = streamKeys(from, from + members);
-      const started = performance.now();
-      const report = await rollcall.replace("bench", { included: stream.keys });
-      milliseconds.push(performance.now() - started - stream.makingMs);
-      if (report.members.included.value !== members) throw new Error(`${report.members.included.value} members`);
-    }
+    const milliseconds = await timedReplaces(rollcall, members, times);
     await rollcall.close();
     await store.close();
     return milliseconds;

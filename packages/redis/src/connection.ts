@@ -190,7 +190,8 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     const replies = await runAll(calls);
     // A connection to a node of a Cluster is not made again, so the same object is the same connection.
     const isNew = client.nodes("master").some((node) => !primaries.includes(node));
-    if (isNew) throw storeError(new Error("the Cluster got another primary while it was written to"));
+    if (isNew)
+      throw new RollcallError("store_unavailable", "Redis: the Cluster got another primary during a write; repeat it");
     const confirmed = await Promise.all(primaries.map((node) => exchange([wait], node)));
     requireConfirmed(requireReplies(confirmed.flat()));
     return replies;

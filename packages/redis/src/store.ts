@@ -147,10 +147,6 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     return { ...place, redis: live };
   }
 
-  function shardKeys(shardBits: number, shard: number): ShardKeys {
-    return keys.shardKeys(opened().slots, shardBits, shard);
-  }
-
   /** Writes a record. `args`: the revision expected, the new one, the record, and what the epoch becomes; nothing for none. */
   async function swap(what: string, [table, field]: readonly [string, string], args: readonly string[]): Promise<void> {
     const { redis: connection, layout } = opened();
@@ -328,8 +324,9 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     },
     async writeBlocks(set, blocks, fence) {
       const head = [set.id, ...shortFence(fence), packId(set.id), impliedBytes(set.shardBits)];
-      const groups = groupBlocks(blocks, (shard) => shardKeys(set.shardBits, shard));
-      const replies = await opened().redis.write(
+      const { redis: connection, slots } = opened();
+      const groups = groupBlocks(blocks, (shard) => keys.shardKeys(slots, set.shardBits, shard));
+      const replies = await connection.write(
         groups.map(({ run, blocks: group }) => ({
           script: scripts.writeBlocks,
           keys: [run.fences, run.used, ...group.flatMap(({ at }) => [at.shard, at.overflow])],
@@ -349,12 +346,12 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       return { added, removed };
     },
     async findMemberSets(hashes, among) {
-      const { redis: connection } = opened();
+      const { redis: connection, slots } = opened();
       const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
       const reads: Read[] = [];
       for (const [shardBits, ids] of idsByShardBits(among)) {
         for (let index = 0; index < found.length; index++) {
-          const at = shardKeys(shardBits, shardOf(hashes, index, shardBits));
+          const at = keys.shardKeys(slots, shardBits, shardOf(hashes, index, shardBits));
           reads.push({ index, at, ids, field: bufferOf(hashAt(hashes, index).subarray(impliedBytes(shardBits))) });
         }
       }
@@ -370,8 +367,9 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     async *scanMembers(set) {
       const id = packId(set.id);
       const { shardBits } = set;
-      const passing = passUsedShards(shardBits, opened().redis.run, ({ shard, cursor }) => {
-        const at = shardKeys(shardBits, shard);
+      const { redis: connection, slots } = opened();
+      const passing = passUsedShards(shardBits, connection.run, ({ shard, cursor }) => {
+        const at = keys.shardKeys(slots, shardBits, shard);
         return { script: scripts.scanShard, keys: [at.shard, at.overflow], args: [cursor, ENTRIES_PER_STEP, id] };
       });
       for await (const parts of passing) {
@@ -395,7 +393,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       for (const [shardBits, ids] of idsByShardBits(dropped)) {
         const packed = Array.from(ids, packId);
         const passing = passUsedShards(shardBits, connection.write, ({ shard, cursor }) => {
-          const at = shardKeys(shardBits, shard);
+          const at = keys.shardKeys(slots, shardBits, shard);
           const place = shard - at.run.firstShard;
           return {
             script: scripts.stripShard,
