@@ -140,7 +140,9 @@ export const mergeChecks: readonly Check[] = [
         people(40, 305),
       );
       await expectCounts(rollcall, { included: members.length });
-      assert.deepEqual((await rollcall.verify()).findings, []);
+      // A set may still be growing when its merges are answered, and what is being written cannot be verified.
+      await rollcall.close();
+      assert.deepEqual((await (await t.rollcall(store)).verify()).findings, []);
     },
   },
   {
