@@ -98,6 +98,16 @@ interface Reach {
 export interface Watcher {
   /** From now on answers may also come from these states, before which the lists in `flips` are written anew. */
   expect(segmentKey: string, candidates: readonly SegmentModel[], flips: readonly ListName[]): void;
+  /**
+   * From now on answers may also come from `end`, in which two writers who raced through `candidates` left the segment; each wrote
+   * the lists in its `flips` anew. A list that only the first to come wrote anew stayed the same set when the second came.
+   */
+  expectEndOfRace(
+    segmentKey: string,
+    candidates: readonly SegmentModel[],
+    end: SegmentModel,
+    flips: readonly [readonly ListName[], readonly ListName[]],
+  ): void;
   /** From now on the context is being removed everywhere, list by list. */
   forget(key: string): void;
   /** Looks through all readers, or through one of them. */
@@ -110,7 +120,7 @@ export interface Watcher {
  * one in which the list is the same set; and neither sets nor contents ever go back.
  */
 export function createWatcher(readers: readonly SegmentReader[], universe: readonly string[]): Watcher {
-  const stages = new Map<string, Stage[]>();
+  const stages = new Map<string, readonly Stage[]>();
   const reached = readers.map(() => new Map<string, Reach>());
   const forgotten = new Set<string>();
 
@@ -135,12 +145,32 @@ export function createWatcher(readers: readonly SegmentReader[], universe: reado
     );
   }
 
+  const historyOf = (segmentKey: string): readonly Stage[] =>
+    stages.get(segmentKey) ?? [{ candidates: [EMPTY], eras: { included: 0, excluded: 0 } }];
+
+  function append(segmentKey: string, more: readonly Stage[]): void {
+    stages.set(segmentKey, [...historyOf(segmentKey), ...more]);
+  }
+
+  function erasAfter(segmentKey: string, flips: readonly ListName[]): Record<ListName, number> {
+    const eras = { included: 0, excluded: 0, ...historyOf(segmentKey).at(-1)?.eras };
+    for (const list of flips) eras[list]++;
+    return eras;
+  }
+
   return {
     expect(segmentKey, candidates, flips) {
-      const history = stages.get(segmentKey) ?? [{ candidates: [EMPTY], eras: { included: 0, excluded: 0 } }];
-      const eras = { ...(history.at(-1)?.eras ?? { included: 0, excluded: 0 }) };
-      for (const list of flips) eras[list]++;
-      stages.set(segmentKey, [...history, { candidates, eras }]);
+      append(segmentKey, [{ candidates, eras: erasAfter(segmentKey, flips) }]);
+    },
+    expectEndOfRace(segmentKey, candidates, end, [first, second]) {
+      const last = erasAfter(segmentKey, [...first, ...second]);
+      // Half an era back: not the sets of before the race, and not those of its end.
+      const before = (late: readonly ListName[]): Stage => {
+        const eras = { ...last };
+        for (const list of late) eras[list] -= 0.5;
+        return { candidates, eras };
+      };
+      append(segmentKey, [before(second), before(first), { candidates: [end], eras: last }]);
     },
     forget(key) {
       forgotten.add(key);

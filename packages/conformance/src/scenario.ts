@@ -147,7 +147,8 @@ async function createScenario(t: CheckContext, environment: string) {
     const before = modelOf(segment);
     const ends = [applied(applied(before, first), second), applied(applied(before, second), first)];
     // Meanwhile a member may be as either leaves it, or as it was.
-    watcher.expect(segment, [before, applied(before, first), applied(before, second), ...ends], []);
+    const meanwhile = [before, applied(before, first), applied(before, second), ...ends];
+    watcher.expect(segment, meanwhile, []);
     const slow = await attempt((rollcall) => perform(rollcall, segment, first), faults[0], lookMs);
     // Its end is looked at below; until then a failure is nobody's surprise.
     slow.outcome.catch(() => {});
@@ -162,11 +163,7 @@ async function createScenario(t: CheckContext, environment: string) {
       await acknowledged((rollcall) => perform(rollcall, segment, first), undefined, lookMs);
     }
     const end = await whichOf(segment, ends);
-    watcher.expect(
-      segment,
-      [end],
-      LIST_NAMES.filter((list) => operations.some((one) => flippedBy(one).includes(list))),
-    );
+    watcher.expectEndOfRace(segment, meanwhile, end, [flippedBy(first), flippedBy(second)]);
     models.set(segment, end);
   }
 
