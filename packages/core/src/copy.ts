@@ -148,7 +148,11 @@ async function readSegment(
 
 // A list without a set has nothing to scan, and is copied as empty all the same: an earlier copy may have filled it.
 async function scanList(source: Engine, set: MemberSet | undefined, options: CopyOptions): Promise<Partitioner> {
-  return set === undefined ? createPartitioner() : scanSet(source, set, options);
+  if (set === undefined) return createPartitioner();
+  const { members, loss } = await scanSet(source, set, options);
+  if (loss === undefined) return members;
+  await members.dispose();
+  throw loss;
 }
 
 // What identifies the segment, and of what is there already what belongs to the store. What says how far the segment is

@@ -59,6 +59,8 @@ export interface RollcallErrorOptions {
   cause?: unknown;
   /** Whether the same call may succeed later, unchanged. Default: by code. */
   retryable?: boolean;
+  /** See {@link RollcallError.lostSets}. */
+  lostSets?: readonly number[];
 }
 
 /**
@@ -72,11 +74,14 @@ export class RollcallError extends Error {
   readonly code: RollcallErrorCode;
   /** Whether the same call may succeed later, unchanged. */
   readonly retryable: boolean;
+  /** With `corrupt_data`: the member sets of which the database has lost members; a `replace` of their lists makes all well. */
+  readonly lostSets: readonly number[];
 
   constructor(code: RollcallErrorCode, message: string, options: RollcallErrorOptions = {}) {
     super(message, "cause" in options ? { cause: options.cause } : undefined);
     this.code = code;
     this.retryable = options.retryable ?? RETRYABLE.has(code);
+    this.lostSets = options.lostSets ?? [];
   }
 }
 
@@ -88,6 +93,17 @@ export function isRollcallError(error: unknown, code?: RollcallErrorCode): error
     "code" in error &&
     (code === undefined || error.code === code)
   );
+}
+
+/** Whether `error` says that the database has lost members of a set. */
+export function isLossOfMembers(error: unknown): error is RollcallError {
+  return isRollcallError(error, "corrupt_data") && (error.lostSets?.length ?? 0) > 0;
+}
+
+/** For adapters: the `corrupt_data` of sets of which the database has lost members. */
+export function lostMembers(environment: string, lostSets: readonly number[]): RollcallError {
+  const message = `environment ${environment}: the database has lost members of set ${lostSets.join(", ")}; repeat the snapshot of the segment, or run verify with repair to keep those that are left`;
+  return new RollcallError("corrupt_data", message, { lostSets });
 }
 
 /** Throws `aborted` if the signal has fired. */
@@ -102,7 +118,7 @@ export function revisionConflict(what: string): RollcallError {
 
 /** For adapters: the `closed` of a handle that was closed, or not opened yet. */
 export function handleNotOpen(environment: string, state: "closed" | "not opened"): RollcallError {
-  const remedy = state === "closed" ? "was closed; make another" : "is not open yet; call open() first";
+  const remedy = state === "closed" ? "was closed; make another handle" : "is not open yet; call open() first";
   return new RollcallError("closed", `the store of environment ${environment} ${remedy}`);
 }
 

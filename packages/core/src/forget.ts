@@ -3,7 +3,7 @@
 import { contextHash } from "./context-hash.js";
 import { type ContextHashes, shardOf } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
-import { isRollcallError, RollcallError } from "./errors.js";
+import { isLossOfMembers, isRollcallError, RollcallError } from "./errors.js";
 import { type HeldLease, withLease } from "./lease.js";
 import { type ContextKind, contextKindSchema, parseName } from "./names.js";
 import type { CallOptions, ForgetReport } from "./rollcall.js";
@@ -81,7 +81,6 @@ async function removeFrom(engine: Engine, lease: HeldLease, hash: ContextHashes,
       const changes = await retrying(() => store.writeBlocks(set, [block], writer), { signal, onRetry });
       if (list !== undefined) removed[list] += changes.removed;
     } catch (error) {
-      if (!isRollcallError(error, "stale_lease")) throw error;
       await completeDrop(engine, lease, set, error);
     }
   }
@@ -100,14 +99,14 @@ async function shutOut(engine: Engine, lease: HeldLease, set: MemberSet, fence: 
   try {
     await engine.retrying(() => engine.store.raiseFence(set, fence), { signal: lease.signal });
   } catch (error) {
-    if (!isRollcallError(error, "stale_lease")) throw error;
     await completeDrop(engine, lease, set, error);
   }
 }
 
-// A retired set that refuses the newest writer is being dropped by a sweep: once the drop is complete, the context is gone
-// with it.
+// A retired set that refuses the newest writer is being dropped by a sweep, or has lost members: once it is dropped, the context
+// is gone with it.
 async function completeDrop(engine: Engine, lease: HeldLease, set: MemberSet, refusal: unknown): Promise<void> {
+  if (!isRollcallError(refusal, "stale_lease") && !isLossOfMembers(refusal)) throw refusal;
   await lease.update((current) => current);
   if (!lease.segment.retired.some((retired) => retired.set.id === set.id)) throw refusal;
   await engine.retrying(() => engine.store.dropMemberSets([set]), { signal: lease.signal });

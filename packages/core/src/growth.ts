@@ -2,13 +2,13 @@
 
 import { CONTEXT_HASH_BYTES } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
-import { RollcallError, throwIfAborted } from "./errors.js";
+import { isLossOfMembers, RollcallError, throwIfAborted } from "./errors.js";
 import { appendHistory } from "./history.js";
-import { withLease } from "./lease.js";
+import { type HeldLease, withLease } from "./lease.js";
 import { createPartitioner, type Partitioner } from "./partitioner.js";
 import { buildReport } from "./report.js";
 import type { CallOptions } from "./rollcall.js";
-import { LIST_NAMES, type ListName, type MemberSet, type MemberSetId, type Segment } from "./segment.js";
+import { LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
 import { chooseShardBits } from "./set-size.js";
 import { ADD } from "./sorter.js";
 import { flipped, writeStagedSet } from "./staged-set.js";
@@ -33,11 +33,14 @@ export async function growIfNeeded(engine: Engine, segment: Segment): Promise<vo
 
 /** Options of {@link rewriteSet}. */
 export interface RewriteOptions extends CallOptions {
-  /** Sets whose fence is known to be missing. */
-  readonly unfenced?: ReadonlySet<MemberSetId> | undefined;
+  /** Whether to make do with the members that are left. */
+  readonly repair?: boolean | undefined;
 }
 
-/** Copies the members of the list into a fresh set and flips to it, unless the list has moved on from `set` meanwhile. */
+/**
+ * Copies the members of the list into a fresh set and flips to it, unless the list has moved on from `set` meanwhile.
+ * @throws `corrupt_data` if members are missing.
+ */
 export async function rewriteSet(
   engine: Engine,
   { key }: Segment,
@@ -54,13 +57,15 @@ export async function rewriteSet(
       segmentKey: key,
       changes: [],
       signal: options.signal,
-      unfenced: options.unfenced,
+      replaces: [list],
       prepare: (current) => (current?.state === "live" && current[list].set?.id === set.id ? current : undefined),
     },
     async (lease) => {
-      const members = await scanSet(engine, set, { ...options, signal: lease.signal });
+      const { members, loss } = await scanSet(engine, set, { ...options, signal: lease.signal });
       try {
+        if (loss !== undefined && options.repair !== true) throw loss;
         const staged = await writeStagedSet(engine, lease, members.count, members.chunks());
+        if (options.repair !== true) requireSameCount(lease, list, staged.adds);
         const after = await lease.finish((current) => flipped(current, list, staged, clock.now()));
         const unchanged = { value: staged.adds, exact: true };
         const durationMs = clock.monotonic() - started;
@@ -85,12 +90,28 @@ export async function rewriteSet(
   );
 }
 
-/** All members of a set in a partitioner, which the caller disposes of. */
+// What is left out here would be gone for good, under a count that is marked exact.
+function requireSameCount({ segment, wasExact }: HeldLease, list: ListName, found: number): void {
+  const { value } = segment[list].count;
+  if (!wasExact[list] || found === value) return;
+  const message = `segment ${segment.key} has ${found} ${list} members and not ${value}, as its record says; run verify with repair`;
+  throw new RollcallError("corrupt_data", message);
+}
+
+/** What {@link scanSet} found. */
+export interface ScannedSet {
+  /** The members, which the caller disposes of. */
+  readonly members: Partitioner;
+  /** The `corrupt_data` of a set that has lost members. */
+  readonly loss: RollcallError | undefined;
+}
+
+/** All members of a set in a partitioner. */
 export async function scanSet(
   { store, options }: Pick<Engine, "store" | "options">,
   set: MemberSet,
   call: CallOptions,
-): Promise<Partitioner> {
+): Promise<ScannedSet> {
   const partitioner = createPartitioner({ memoryLimitBytes: options.memoryLimitBytes, tempDir: options.tempDir });
   try {
     for await (const hashes of store.scanMembers(set)) {
@@ -101,8 +122,10 @@ export async function scanSet(
       throwIfAborted(call.signal);
       call.onProgress?.({ phase: "scan", done: partitioner.count });
     }
-    return partitioner;
+    return { members: partitioner, loss: undefined };
   } catch (error) {
+    // The store says so when it has answered all that is left.
+    if (isLossOfMembers(error)) return { members: partitioner, loss: error };
     await partitioner.dispose();
     throw error;
   }

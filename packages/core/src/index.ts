@@ -26,6 +26,7 @@ export { type CopyOptions, type CopyReport, copy } from "./copy.js";
 export {
   handleNotOpen,
   isRollcallError,
+  lostMembers,
   missingRecord,
   RollcallError,
   type RollcallErrorCode,
@@ -68,6 +69,7 @@ export {
 export { type OpenStoreOptions, openStore } from "./open-store.js";
 export { createSegmentReader, type ReaderStats, type SegmentReader, type SegmentReaderOptions } from "./reader.js";
 export {
+  decodeReport,
   HISTORY_LIMIT,
   MAX_LISTED_REJECTIONS,
   type RejectionReason,

@@ -2,11 +2,11 @@
 // that finishes the work.
 
 import type { Engine } from "./engine.js";
-import { isRollcallError, RollcallError, throwIfAborted } from "./errors.js";
+import { isLossOfMembers, isRollcallError, RollcallError, throwIfAborted } from "./errors.js";
 import type { SegmentKey } from "./names.js";
 import { updateSegment } from "./registry.js";
 import type { CallOptions } from "./rollcall.js";
-import { freshRevision, LIST_NAMES, type ListName, type MemberSetId, type Segment } from "./segment.js";
+import { freshRevision, LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
 import type { Fence } from "./store.js";
 
 // A writer looks for its own note at once after a lost reply, so a few are enough.
@@ -43,8 +43,8 @@ export interface LeaseRequest {
   readonly prepare: (current: Segment | undefined) => Segment | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: CallOptions["onProgress"];
-  /** Sets whose fence is known to be missing, for a repair: it is not raised. */
-  readonly unfenced?: ReadonlySet<MemberSetId> | undefined;
+  /** Lists whose set the work replaces: that it has lost its fence or members does not stand against the work. */
+  readonly replaces?: readonly ListName[] | undefined;
 }
 
 /** What came of taking a lease: the work's result, or nothing because `prepare` found nothing to do. */
@@ -104,7 +104,7 @@ export async function withLease<T>(
     },
   };
   try {
-    if (taken.tookOver) await raiseFences(engine, lease, request.unfenced);
+    if (taken.tookOver) await raiseFences(engine, lease, request.replaces ?? []);
     return { result: await work(lease) };
   } catch (error) {
     if (lost.signal.aborted) throw staleLease(fence, error);
@@ -204,23 +204,26 @@ function isNoted(segment: Segment, fence: Fence): boolean {
   );
 }
 
-async function raiseFences(
-  engine: Engine,
-  lease: HeldLease,
-  unfenced: ReadonlySet<MemberSetId> | undefined,
-): Promise<void> {
+async function raiseFences(engine: Engine, lease: HeldLease, replaces: readonly ListName[]): Promise<void> {
   for (const list of LIST_NAMES) {
     const { set } = lease.segment[list];
-    if (set === undefined || unfenced?.has(set.id)) continue;
-    try {
-      await engine.retrying(() => engine.store.raiseFence(set, lease.fence), { signal: lease.signal });
-    } catch (cause) {
-      if (!isRollcallError(cause, "stale_lease")) throw cause;
-      // Refused although the lease is held: then not a newer writer but a lost fence is the reason.
-      await lease.update((current) => current);
-      const message = `member set ${set.id} of segment ${lease.fence.segmentKey} has lost its fence; run verify with repair`;
-      throw new RollcallError("corrupt_data", message, { cause });
-    }
+    const loss = set === undefined ? undefined : await raiseFence(engine, lease, set);
+    if (loss !== undefined && !replaces.includes(list)) throw loss;
+  }
+}
+
+/** Keeps earlier writers out of `set`. Answers the `corrupt_data` of a set that has lost its fence, or members. */
+export async function raiseFence(engine: Engine, lease: HeldLease, set: MemberSet): Promise<RollcallError | undefined> {
+  try {
+    await engine.retrying(() => engine.store.raiseFence(set, lease.fence), { signal: lease.signal });
+    return undefined;
+  } catch (cause) {
+    if (isLossOfMembers(cause)) return cause;
+    if (!isRollcallError(cause, "stale_lease")) throw cause;
+    // Refused although the lease is held: then not a newer writer but a lost fence is the reason.
+    await lease.update((current) => current);
+    const message = `member set ${set.id} of segment ${lease.fence.segmentKey} has lost its fence; run verify with repair`;
+    return new RollcallError("corrupt_data", message, { cause });
   }
 }
 

@@ -14,7 +14,7 @@ import {
 import { handleNotOpen, RollcallError, revisionConflict } from "./errors.js";
 import { isNewerFence, requireOwnFence } from "./fence.js";
 import { type EnvironmentName, environmentNameSchema, parseName, type SegmentKey } from "./names.js";
-import { HISTORY_LIMIT, type SyncReport, syncReportSchema } from "./report.js";
+import { decodeReport, HISTORY_LIMIT } from "./report.js";
 import {
   decodeEnvironment,
   decodeSegment,
@@ -144,7 +144,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     },
     async getHistory(key) {
       const reports = data().history.get(key) ?? [];
-      return reports.map((text): SyncReport => syncReportSchema.parse(JSON.parse(text)));
+      return reports.map(decodeReport);
     },
 
     async allocateMemberSet(shardBits, fence) {

@@ -9,7 +9,7 @@ import type { Snapshot } from "./members.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { ReplaceOptions } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, type Segment } from "./segment.js";
-import { countBySet, countMembers } from "./set-writer.js";
+import { countBySet, countMembers, orIfLost } from "./set-writer.js";
 import { flipped, type StagedSet, writeStagedSet } from "./staged-set.js";
 import { admit, applied, parseSyncRequest, type SyncRequest } from "./sync-request.js";
 
@@ -81,6 +81,7 @@ async function apply(
     {
       segmentKey: request.segmentKey,
       changes: [],
+      replaces: lists.map(({ list }) => list),
       signal: options.signal,
       onProgress: options.onProgress,
       prepare(current) {
@@ -105,11 +106,12 @@ async function writeAndFlip(
   options: ReplaceOptions,
 ): Promise<Outcome> {
   const before = lease.segment;
-  const present = new Map<ListName, number>();
+  const present = new Map<ListName, Count>();
+  const membersOf = (list: ListName) => present.get(list)?.value ?? 0;
   for (const { list, intake } of lists) {
     present.set(list, await presentMembers(engine, lease, list));
     // An upper bound that fails the guard spares writing what would be refused; the exact count is checked below.
-    guardShrink(engine, before, list, present.get(list) ?? 0, intake.partitioner.count, options);
+    guardShrink(engine, before, list, membersOf(list), intake.partitioner.count, options);
   }
   const total = sum(lists, ({ intake }) => intake.partitioner.count);
   let done = 0;
@@ -122,7 +124,7 @@ async function writeAndFlip(
         options.onProgress?.({ phase: "write", done, total });
       },
     });
-    guardShrink(engine, before, list, present.get(list) ?? 0, written.adds, options);
+    guardShrink(engine, before, list, membersOf(list), written.adds, options);
     staged.set(list, written);
   }
   const after = await lease.finish((current) => {
@@ -132,14 +134,16 @@ async function writeAndFlip(
     return next;
   });
   const sets = [...staged.values()];
-  const kept = sum(sets, (set) => set.shared);
-  const old = sum([...present.values()], (count) => count);
+  const kept = sum(sets, (set) => set.shared ?? 0);
+  const old = sum([...present.values()], ({ value }) => value);
+  // A list that had lost members cannot say how many of them come back.
+  const exact = sets.every((set) => set.shared !== undefined) && [...present.values()].every((count) => count.exact);
   return {
     outcome: "applied",
     duplicates: sum(sets, (set) => set.duplicates),
-    added: exactly(sum(sets, (set) => set.adds) - kept),
-    removed: exactly(Math.max(0, old - kept)),
-    unchanged: exactly(kept),
+    added: { value: sum(sets, (set) => set.adds) - kept, exact },
+    removed: { value: Math.max(0, old - kept), exact },
+    unchanged: { value: kept, exact },
     after,
   };
 }
@@ -155,6 +159,7 @@ async function plan(
   const { segment, repeat } = admit(await retrying(() => store.getSegment(request.segmentKey)), request, clock.now());
   if (repeat) return { outcome: "already_applied", after: segment };
   let [kept, wanted, old, duplicates] = [0, 0, 0, 0];
+  let isWhole = true;
   const after = { included: segment.included, excluded: segment.excluded };
   for (const { list, intake } of lists) {
     const { set, count } = segment[list];
@@ -162,29 +167,33 @@ async function plan(
     for await (const chunk of intake.partitioner.chunks()) {
       members += hashCount(chunk.adds);
       duplicates += chunk.records - hashCount(chunk.adds);
-      if (set !== undefined) kept += await countMembers(engine, [chunk.adds], set, options.signal);
+      if (set === undefined) continue;
+      const shared = await orIfLost(countMembers(engine, [chunk.adds], set, options.signal), undefined);
+      kept += shared ?? 0;
+      isWhole &&= shared !== undefined;
     }
     guardShrink(engine, segment, list, count.value, members, options);
     wanted += members;
     old += count.value;
     after[list] = { count: exactly(members) };
   }
-  const exact = lists.every(({ list }) => segment[list].count.exact);
+  const exact = isWhole && lists.every(({ list }) => segment[list].count.exact);
   return {
     outcome: "planned",
     duplicates,
-    added: exactly(wanted - kept),
+    added: { value: wanted - kept, exact: isWhole },
     removed: { value: Math.max(0, old - kept), exact },
-    unchanged: exactly(kept),
+    unchanged: { value: kept, exact: isWhole },
     after,
   };
 }
 
-/** The present members of a list: the stored count where it is exact, else a scan under the lease. */
-async function presentMembers({ store }: Engine, lease: HeldLease, list: ListName): Promise<number> {
+/** The present members of a list: the stored count where it is exact, else, unless it has lost members, a scan under the lease. */
+async function presentMembers({ store }: Engine, lease: HeldLease, list: ListName): Promise<Count> {
   const { set, count } = lease.segment[list];
-  if (set === undefined || lease.wasExact[list]) return count.value;
-  return countBySet(store, set, lease.signal);
+  if (set === undefined || lease.wasExact[list]) return exactly(count.value);
+  const found = await orIfLost(countBySet(store, set, lease.signal), undefined);
+  return found === undefined ? { value: count.value, exact: false } : exactly(found);
 }
 
 function guardShrink(

@@ -1,6 +1,7 @@
 // What a sync says about itself when it is done; the history keeps these.
 
 import { z } from "zod";
+import { RollcallError } from "./errors.js";
 import { contextKindSchema, segmentKeySchema } from "./names.js";
 import { type Count, countSchema, listNameSchema } from "./segment.js";
 
@@ -50,6 +51,17 @@ export const syncReportSchema = z
   .meta({ description: "The report of one sync." });
 /** The report of one sync. */
 export type SyncReport = z.infer<typeof syncReportSchema>;
+
+/** For adapters: reads the JSON of a report. @throws `corrupt_data`. */
+export function decodeReport(text: string): SyncReport {
+  try {
+    return syncReportSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new RollcallError("corrupt_data", "a report of the history is damaged; restore the store from a copy", {
+      cause,
+    });
+  }
+}
 
 /** How many reports of a segment a store keeps. */
 export const HISTORY_LIMIT = 100;

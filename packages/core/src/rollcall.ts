@@ -117,6 +117,8 @@ export interface Finding {
     | "orphan_set"
     /** A segment points at a set that has no fence, so that no sync can write it. */
     | "missing_fence"
+    /** The database has lost members of a set; those that are left can be kept. */
+    | "lost_members"
     /** One member set is pointed at twice. */
     | "shared_set"
     /** A member set holds a member twice. */

@@ -2,7 +2,7 @@
 
 import { CONTEXT_HASH_BYTES, type ContextHashes, concatHashes, hashCount, shardOf } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
-import { throwIfAborted } from "./errors.js";
+import { isLossOfMembers, throwIfAborted } from "./errors.js";
 import type { HeldLease } from "./lease.js";
 import type { MemberSet } from "./segment.js";
 import type { SortedChanges } from "./sorter.js";
@@ -20,8 +20,8 @@ export interface WriteResult {
   readonly removed: number;
   /** Whether every write had one unambiguous reply, so that `added` and `removed` are exact. */
   readonly exact: boolean;
-  /** Of `adds`, those that are members of `compareWith`. */
-  readonly shared: number;
+  /** Of `adds`, those that are members of `compareWith`; `undefined` if it has lost members. */
+  readonly shared: number | undefined;
 }
 
 /** The same fields, to be counted up. */
@@ -67,11 +67,14 @@ export async function writeMembers(
       retrying(() => store.writeBlocks(set, window.blocks, lease.fence), { signal, onRetry }),
       compareWith === undefined
         ? 0
-        : countMembers(
-            engine,
-            window.blocks.map((block) => block.adds),
-            compareWith,
-            signal,
+        : orIfLost(
+            countMembers(
+              engine,
+              window.blocks.map((block) => block.adds),
+              compareWith,
+              signal,
+            ),
+            undefined,
           ),
     ]);
     // Both have ended by now: nothing of this write goes on after its lease.
@@ -81,7 +84,7 @@ export async function writeMembers(
     const { value: shared } = counted;
     total.added += changes.added;
     total.removed += changes.removed;
-    total.shared += shared;
+    total.shared = total.shared === undefined || shared === undefined ? undefined : total.shared + shared;
     options.onWritten?.(window.members);
   }
 
@@ -121,6 +124,16 @@ export async function countMembers(
     for (const sets of answers) found += sets.length;
   }
   return found;
+}
+
+/** What `work` finds; `instead` where the set that it reads has lost members. */
+export async function orIfLost<T, Instead>(work: Promise<T>, instead: Instead): Promise<T | Instead> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isLossOfMembers(error)) return instead;
+    throw error;
+  }
 }
 
 /** How many members `set` has, by reading all of them. */

@@ -72,7 +72,7 @@ export type Epoch = string;
  * A handle on one environment in one database.
  *
  * Every method may throw a `RollcallError`; native errors are mapped at the adapter's edge. A method that throws
- * `store_unavailable` may or may not have taken effect; any other error means that it had none. No method retries on its
+ * `store_unavailable` may or may not have taken effect; any other error means that it had none, except that of the calls that say so. No method retries on its
  * own, and no client below it may: retries are core's. Calls may overlap. Nothing resolves before it is as durable
  * as the adapter's page says.
  */
@@ -116,7 +116,8 @@ export interface SegmentStore {
 
   /**
    * Reserves a number that this environment has never used, and creates its fence for `fence`, in this order. Where the fence
-   * of a fresh number exists already (a fail-over lost the reservation), takes another number.
+   * of a fresh number exists already (a fail-over lost the reservation), takes another number. What an error leaves behind is reserved
+   * and no more, for a sweep to drop.
    */
   allocateMemberSet(shardBits: number, fence: Fence): Promise<MemberSet>;
   /**
@@ -127,24 +128,26 @@ export interface SegmentStore {
   /**
    * From now on only this writer or a newer one may write the set (see `fencing`). Idempotent.
    * @throws `stale_lease` if the set has no fence (it was dropped), if the fence names another segment or generation, or if it
-   * holds a higher token or the same token of another holder.
+   * holds a higher token or the same token of another holder; {@link lostMembers}.
    */
   raiseFence(set: MemberSet, fence: Fence): Promise<void>;
   /**
    * Applies the changes. Core guarantees that no shard occurs twice in `blocks`, that all hashes belong to their shard,
    * and that the window's limits hold. Each member's change is atomic. The fence is checked as by {@link raiseFence}, and raised,
    * in the same atomic step as each block is written, also where a block turns out to need no change. Repeating a call ends in the same members.
-   * @throws `stale_lease` as {@link raiseFence}; blocks written before the refusal may stay.
+   * @throws as {@link raiseFence}; blocks written before an error may stay.
    */
   writeBlocks(set: MemberSet, blocks: readonly Block[], fence: Fence): Promise<MemberChanges>;
   /**
    * For each of `hashes` (in any order, repeats allowed) the ids out of `among` that it is a member of, in any order. Sees every write acknowledged
-   * before the call. Sets not in `among` do not show and cost little. One round trip.
+   * before the call. Sets not in `among` do not show and cost little. One round trip, and one more where it must make sure that the
+   * database has kept the sets. @throws {@link lostMembers} rather than to answer from what is left.
    */
   findMemberSets(hashes: ContextHashes, among: readonly MemberSet[]): Promise<MemberSetId[][]>;
   /**
    * All members, each exactly once, in chunks of any size, in any order; holds no transaction open between chunks. Members
-   * that change during the scan may be seen or not.
+   * that change during the scan may be seen or not. Where the database has lost a part of the set, throws
+   * {@link lostMembers} after all that is left.
    */
   scanMembers(set: MemberSet): AsyncIterable<ContextHashes>;
   /**

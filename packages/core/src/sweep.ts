@@ -20,7 +20,8 @@ export async function sweep(engine: Engine, options: CallOptions): Promise<Sweep
   const isDue = ({ at }: { at: number }) => at + engine.options.graceMs <= now || at === 0;
   const inUse = new Set(segments.flatMap((segment) => pointedAt(segment).map((set) => set.id)));
   const retired = segments.flatMap((segment) => segment.retired.filter((entry) => !inUse.has(entry.set.id)));
-  const due = uniqueSets([...retired.filter(isDue).map(({ set }) => set), ...findOrphans(known, segments, now)]);
+  const orphans = await confirmOrphans(engine, findOrphans(known, segments, now), options);
+  const due = uniqueSets([...retired.filter(isDue).map(({ set }) => set), ...orphans]);
   let dropped = 0;
   if (due.length > 0) {
     throwIfAborted(signal);
@@ -53,6 +54,21 @@ export function findOrphans(
     const segment = fence === undefined ? undefined : byKey.get(fence.segmentKey);
     return !(isActive(segment, now) && segment?.lease.holder === fence?.holder);
   });
+}
+
+/** Those of `orphans` that the record of their segment, read once more, does not know either: a list that lacks a segment must not cost its members. */
+export async function confirmOrphans(
+  { store, clock, retrying }: Engine,
+  orphans: readonly StoredMemberSet[],
+  { signal }: CallOptions,
+): Promise<StoredMemberSet[]> {
+  const confirmed: StoredMemberSet[] = [];
+  for (const orphan of orphans) {
+    const { fence } = orphan;
+    const owner = fence && (await retrying(() => store.getSegment(fence.segmentKey), { signal }));
+    confirmed.push(...findOrphans([orphan], owner === undefined ? [] : [owner], clock.now()));
+  }
+  return confirmed;
 }
 
 /** The sets that a segment's lists and its snapshot under way use. */

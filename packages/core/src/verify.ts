@@ -4,11 +4,11 @@
 import { hashCount } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
 import { rewriteSet, scanSet } from "./growth.js";
-import { isActive, withLease } from "./lease.js";
+import { isActive, raiseFence, withLease } from "./lease.js";
 import type { CallOptions, Finding, VerifyReport } from "./rollcall.js";
 import { LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
 import type { StoredMemberSet } from "./store.js";
-import { findOrphans, pointedAt, retireAbandoned } from "./sweep.js";
+import { confirmOrphans, findOrphans, pointedAt, retireAbandoned } from "./sweep.js";
 
 /** Options of {@link verify}. */
 export interface VerifyOptions extends CallOptions {
@@ -29,7 +29,8 @@ export async function verify(engine: Engine, options: VerifyOptions): Promise<Ve
   // And again: every set that a segment points at was allocated before.
   const known = await retrying(() => store.listMemberSets(), { signal });
   const findings: Finding[] = [];
-  await findOrphanSets(engine, findOrphans(allocated, segments, clock.now()), findings, options);
+  const orphans = await confirmOrphans(engine, findOrphans(allocated, segments, clock.now()), options);
+  await findOrphanSets(engine, orphans, findings, options);
   const live = segments.filter((segment) => segment.state === "live");
   const users = new Map<number, number>();
   for (const set of live.flatMap(pointedAt)) users.set(set.id, (users.get(set.id) ?? 0) + 1);
@@ -87,7 +88,7 @@ async function verifyList(
       repaired,
     });
   const counted = repaired
-    ? await countUnderLease(engine, segment, list, set, known, options)
+    ? await countUnderLease(engine, segment, list, set, options)
     : await countAsIs(engine, segment, list, set, options);
   if (counted === undefined) {
     findings.push({
@@ -98,17 +99,17 @@ async function verifyList(
     });
     return segment[list].count.value;
   }
-  const { stored, unique, scanned } = counted;
+  const { stored, unique, scanned, isWhole } = counted;
   const unfenced = !known.some(({ id, fence }) => id === set.id && fence?.segmentKey === segment.key);
   if (unfenced) found("missing_fence", `member set ${set.id} has no fence of this segment`);
+  if (!isWhole) found("lost_members", `member set ${set.id} has lost members; ${unique} are left`);
   if (shared) found("shared_set", `member set ${set.id} is pointed at twice`);
   if (scanned !== unique)
     found("misplaced_member", `member set ${set.id} yields ${scanned} members, ${unique} of them distinct`);
   if (stored.value !== unique) found("count", `the record says ${stored.value} members, there are ${unique}`);
   else if (!stored.exact) found("count", `the count of ${unique} is right but was marked inexact`);
-  if (repaired && (unfenced || shared || scanned !== unique)) {
-    await rewriteSet(engine, segment, list, set, { ...options, unfenced: new Set(unfenced ? [set.id] : []) });
-  }
+  if (repaired && (unfenced || !isWhole || shared || scanned !== unique))
+    await rewriteSet(engine, segment, list, set, options);
   return unique;
 }
 
@@ -116,6 +117,8 @@ interface Counted {
   readonly stored: Segment["included"]["count"];
   readonly scanned: number;
   readonly unique: number;
+  /** Whether the set has lost nothing. */
+  readonly isWhole: boolean;
 }
 
 async function countAsIs(
@@ -141,22 +144,20 @@ async function countUnderLease(
   { key }: Segment,
   list: ListName,
   set: MemberSet,
-  known: readonly StoredMemberSet[],
   options: VerifyOptions,
 ): Promise<Counted | undefined> {
-  const fenced = known.some(({ id, fence }) => id === set.id && fence?.segmentKey === key);
   const leased = await withLease(
     engine,
     {
       segmentKey: key,
       changes: [list],
       signal: options.signal,
-      unfenced: new Set(fenced ? [] : [set.id]),
+      replaces: [list],
       prepare: (current) => (current?.state === "live" && current[list].set?.id === set.id ? current : undefined),
     },
     async (lease) => {
-      // No write of an earlier lease may change what is being counted.
-      if (fenced) await engine.retrying(() => engine.store.raiseFence(set, lease.fence), { signal: lease.signal });
+      // No write of an earlier lease may change what is being counted; a set that has lost its fence takes none.
+      await raiseFence(engine, lease, set);
       const counts = await countMembersOf(engine, set, { ...options, signal: lease.signal });
       const { value } = lease.segment[list].count;
       await lease.finish((current) => ({
@@ -173,12 +174,12 @@ async function countMembersOf(
   engine: Engine,
   set: MemberSet,
   options: VerifyOptions,
-): Promise<{ scanned: number; unique: number }> {
-  const members = await scanSet(engine, set, options);
+): Promise<Omit<Counted, "stored">> {
+  const { members, loss } = await scanSet(engine, set, options);
   try {
     let unique = 0;
     for await (const chunk of members.chunks()) unique += hashCount(chunk.adds);
-    return { scanned: members.count, unique };
+    return { scanned: members.count, unique, isWhole: loss === undefined };
   } finally {
     await members.dispose();
   }

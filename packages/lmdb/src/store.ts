@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   decodeEnvironment,
   decodeFence,
+  decodeReport,
   decodeSegment,
   type EnvironmentName,
   encodeEnvironment,
@@ -28,7 +29,6 @@ import {
   type StoreCapabilities,
   type StoredMemberSet,
   shardBitsFor,
-  syncReportSchema,
 } from "@rollcall/core";
 import { planBlocks } from "./block-plan.js";
 import { listDropped, stripSets } from "./dropped-sets.js";
@@ -255,7 +255,7 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
     },
     async getHistory(key) {
       const texts = read(({ registry }) => Array.from(registry.getRange(historyRecords(key)), ({ value }) => value));
-      return texts.reverse().map((text) => syncReportSchema.parse(JSON.parse(text)));
+      return texts.reverse().map(decodeReport);
     },
 
     async allocateMemberSet(shardBits, fence) {

@@ -3,7 +3,7 @@
 import { type Block, CONTEXT_HASH_BYTES, type ContextHashes, type EnvironmentName, hashCount } from "@rollcall/core";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { bufferOf, groupBlocks } from "./block-group.js";
+import { type BlockGroup, bufferOf, groupBlocks } from "./block-group.js";
 import { createRecordKeys } from "./record-key.js";
 
 /** What one script may do at most; other clients wait as long. */
@@ -23,12 +23,11 @@ const window = fc
   .map((blocks) => blocks.filter(({ adds, removes }) => adds.length + removes.length > 0));
 
 describe("groups of blocks", () => {
-  it("hold every change once, in order, and under the keys of its shard", () => {
+  it("hold every change once and in order", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        const groups = groupBlocks(blocks, (shard) => keys.shardKeys(count, SHARD_BITS, shard));
-        const pieces = groups.flatMap((group) => group.blocks);
-        for (const { shard, at } of pieces) expect(at.shard).toBe(keys.shardKeys(count, SHARD_BITS, shard).shard);
+        const groups = groupBlocks(blocks, (shard) => keys.shardKeys(count, SHARD_BITS, shard).run);
+        const pieces = groups.flatMap(blocksIn);
         for (const { shard, adds, removes } of blocks) {
           const own = pieces.filter((piece) => piece.shard === shard);
           expect(joined(own.map((piece) => piece.adds)).equals(adds)).toBe(true);
@@ -42,14 +41,14 @@ describe("groups of blocks", () => {
   it("stay within the limits of one script, and within one run", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        for (const group of groupBlocks(blocks, (shard) => keys.shardKeys(count, SHARD_BITS, shard))) {
-          const sizes = group.blocks.map(({ adds, removes }) => hashCount(adds) + hashCount(removes));
-          expect(group.members).toBe(sizes.reduce((sum, members) => sum + members, 0));
-          expect(group.members).toBeLessThanOrEqual(MOST_MEMBERS);
-          expect(group.blocks.length).toBeLessThanOrEqual(MOST_BLOCKS);
+        for (const group of groupBlocks(blocks, (shard) => keys.shardKeys(count, SHARD_BITS, shard).run)) {
+          const pieces = blocksIn(group);
+          const sizes = pieces.map(({ adds, removes }) => hashCount(adds) + hashCount(removes));
+          expect(sizes.reduce((sum, members) => sum + members, 0)).toBeLessThanOrEqual(MOST_MEMBERS);
+          expect(pieces.length).toBeLessThanOrEqual(MOST_BLOCKS);
           // HMGET of a script takes at least one field.
           expect(Math.min(...sizes)).toBeGreaterThan(0);
-          for (const { at } of group.blocks) expect(at.run).toBe(group.run);
+          for (const { shard } of pieces) expect(keys.shardKeys(count, SHARD_BITS, shard).run).toBe(group.run);
         }
       }),
     );
@@ -80,17 +79,17 @@ describe("groups of blocks", () => {
     ["no block", [], []],
   ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
     const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));
-    const groups = groupBlocks(blocks, (shard) => keys.shardKeys(1, SHARD_BITS, shard));
+    const groups = groupBlocks(blocks, (shard) => keys.shardKeys(1, SHARD_BITS, shard).run);
     expect(
-      groups.map((group) => group.blocks.map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
+      groups.map((group) => blocksIn(group).map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
     ).toEqual(expected);
   });
 
   it("are filled side by side where shards of several runs take turns", () => {
     const [first, second] = [keys.shardKeys(2, SHARD_BITS, 0), keys.shardKeys(2, SHARD_BITS, 255)];
     const blocks = [0, 255, 1, 254].map((shard) => blockOf(shard, 1, 0));
-    const groups = groupBlocks(blocks, (shard) => keys.shardKeys(2, SHARD_BITS, shard));
-    expect(groups.map(({ run, blocks: own }) => [run, own.map(({ shard }) => shard)])).toEqual([
+    const groups = groupBlocks(blocks, (shard) => keys.shardKeys(2, SHARD_BITS, shard).run);
+    expect(groups.map((group) => [group.run, blocksIn(group).map(({ shard }) => shard)])).toEqual([
       [first.run, [0, 1]],
       [second.run, [255, 254]],
     ]);
@@ -120,6 +119,23 @@ function hashesOf(shard: number, list: number, count: number): ContextHashes {
     hashes.writeUInt32BE(number, number * CONTEXT_HASH_BYTES + 4);
   }
   return new Uint8Array(hashes);
+}
+
+/** The blocks of a group, read as the script reads them. */
+function blocksIn({ packed }: BlockGroup): Block[] {
+  const blocks: Block[] = [];
+  for (let at = 0; at < packed.length; ) {
+    const hashes = at + 8;
+    const removes = hashes + packed.readUInt16BE(at + 4) * CONTEXT_HASH_BYTES;
+    const end = removes + packed.readUInt16BE(at + 6) * CONTEXT_HASH_BYTES;
+    blocks.push({
+      shard: packed.readUInt32BE(at),
+      adds: packed.subarray(hashes, removes),
+      removes: packed.subarray(removes, end),
+    });
+    at = end;
+  }
+  return blocks;
 }
 
 function joined(pieces: readonly ContextHashes[]): Buffer {

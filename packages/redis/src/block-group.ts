@@ -1,7 +1,7 @@
 // Which blocks one script writes: those that one fence guards, and not so many that other clients wait long.
 
 import { type Block, CONTEXT_HASH_BYTES, type ContextHashes, hashCount } from "@rollcall/core";
-import type { Run, ShardKeys } from "./record-key.js";
+import type { Run } from "./record-key.js";
 
 /** What one script does at most: well below a millisecond. */
 const SCRIPT_MEMBERS = 512;
@@ -10,29 +10,50 @@ const SCRIPT_BLOCKS = 64;
 /** Blocks for one script. */
 export interface BlockGroup {
   readonly run: Run;
-  readonly members: number;
-  readonly blocks: (Block & { readonly at: ShardKeys })[];
+  /** Each block: the number of its shard in 4 bytes, how many adds and removes in 2 each, high byte first; then their hashes. */
+  readonly packed: Buffer;
+}
+
+interface OpenGroup {
+  readonly run: Run;
+  readonly blocks: Block[];
+  members: number;
 }
 
 /** Cuts `blocks` into groups; a block too large for one script comes in pieces. */
-export function groupBlocks(blocks: readonly Block[], keysOf: (shard: number) => ShardKeys): BlockGroup[] {
-  const groups: BlockGroup[] = [];
-  const open = new Map<Run, { -readonly [Field in keyof BlockGroup]: BlockGroup[Field] }>();
+export function groupBlocks(blocks: readonly Block[], runOf: (shard: number) => Run): BlockGroup[] {
+  const groups: OpenGroup[] = [];
+  const open = new Map<Run, OpenGroup>();
   for (const block of blocks) {
-    const at = keysOf(block.shard);
+    const run = runOf(block.shard);
     for (const piece of piecesOf(block)) {
       const members = hashCount(piece.adds) + hashCount(piece.removes);
-      let group = open.get(at.run);
+      let group = open.get(run);
       if (group === undefined || group.members + members > SCRIPT_MEMBERS || group.blocks.length === SCRIPT_BLOCKS) {
-        group = { run: at.run, members: 0, blocks: [] };
-        open.set(at.run, group);
+        group = { run, blocks: [], members: 0 };
+        open.set(run, group);
         groups.push(group);
       }
-      group.blocks.push({ ...piece, at });
+      group.blocks.push(piece);
       group.members += members;
     }
   }
-  return groups;
+  return groups.map(({ run, blocks: group, members }) => ({ run, packed: pack(group, members) }));
+}
+
+function pack(blocks: readonly Block[], members: number): Buffer {
+  const packed = Buffer.allocUnsafe(blocks.length * 8 + members * CONTEXT_HASH_BYTES);
+  let at = 0;
+  for (const { shard, adds, removes } of blocks) {
+    at = packed.writeUInt32BE(shard, at);
+    at = packed.writeUInt16BE(hashCount(adds), at);
+    at = packed.writeUInt16BE(hashCount(removes), at);
+    packed.set(adds, at);
+    at += adds.length;
+    packed.set(removes, at);
+    at += removes.length;
+  }
+  return packed;
 }
 
 function* piecesOf({ shard, adds, removes }: Block): Generator<Block> {

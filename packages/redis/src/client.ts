@@ -15,8 +15,6 @@ export function clientFor(url: string, timeoutMs: number): RedisClient {
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
     connectTimeout: timeoutMs,
-    // A connection that says nothing for so long is given up, with what waits on it.
-    socketTimeout: timeoutMs,
     autoResendUnfulfilledCommands: false,
     // Without it ioredis leaves commands that were on their way when the connection broke without an answer.
     maxRetriesPerRequest: 0,
@@ -42,6 +40,7 @@ export function clientFor(url: string, timeoutMs: number): RedisClient {
     ...common,
     sentinels: [...hosts],
     name: name ?? "",
+    sentinelCommandTimeout: timeoutMs,
     db: database,
     ...(sentinelUsername === null ? {} : { sentinelUsername }),
     ...(sentinelPassword === null ? {} : { sentinelPassword }),

@@ -19,7 +19,7 @@ export interface RedisClient {
   readonly options: object;
   readonly isCluster: boolean;
   connect(): Promise<unknown>;
-  disconnect(): void;
+  disconnect(reconnect?: boolean): void;
   callBuffer(command: string, ...args: Argument[]): Promise<unknown>;
   pipeline(): unknown;
   on(event: ClientEvent, listener: (error: Error) => void): unknown;
@@ -31,6 +31,7 @@ type ClientEvent = "error" | "ready" | "close" | "-node";
 /** The part of a `Cluster` that a single server's client has not. */
 interface ClusterClient extends RedisClient {
   nodes(role: "master"): RedisClient[];
+  refreshSlotsCache(done: () => void): void;
 }
 
 interface Pipeline {
@@ -50,6 +51,8 @@ type Call = ScriptCall | Command;
 /** How a connection waits. */
 export interface ConnectionOptions {
   readonly environment: string;
+  /** Whether the client was made for this connection alone. */
+  readonly ownsClient: boolean;
   /** Whether {@link Connection.write} is refused. */
   readonly readOnly: boolean;
   /** How long one exchange may take. */
@@ -65,93 +68,119 @@ export interface ConnectionOptions {
 export interface Connection {
   /** Connects, unless the client does so by itself. */
   open(): Promise<void>;
-  close(options: { readonly disconnect: boolean }): void;
-  /** Sends commands in one round trip. @throws the first error among the replies. */
+  /** Ends the connection too if the client was made for it. */
+  close(): void;
+  /** How often a connection was lost. What was learned of a server's data before may not be so after it. */
+  readonly losses: number;
+  /** Sends commands that read, in one round trip. @throws the first error among the replies. */
   send(commands: readonly Command[]): Promise<unknown[]>;
-  /** Runs scripts in one round trip, two where the server has forgotten them. @throws as {@link Connection.send}. */
+  /** The same; what it finds is confirmed by as many replicas as a write is. */
+  sendConfirmed(commands: readonly Command[]): Promise<unknown[]>;
+  /** Runs scripts that read in one round trip, two where the server has forgotten them. @throws as {@link Connection.send}. */
   run(calls: readonly ScriptCall[]): Promise<unknown[]>;
   /**
    * The same for scripts and commands that write, and waits for as many replicas as the options say.
    * @throws `store_read_only` if the options say so; `store_unavailable` if too few replicas confirmed.
    */
   write(calls: readonly Call[]): Promise<unknown[]>;
+  /** Does `work`, which only reads, and again if a connection was lost meanwhile: a server without its data may have answered. */
+  steadily<T>(work: () => Promise<T>): Promise<T>;
   /** `INFO` of the server, or of each primary of the Cluster. */
   info(): Promise<string[]>;
 }
 
+/** How often what was read is read again because a connection was lost meanwhile. */
+const MOST_READS = 5;
+
 /** Wraps `client`. */
 export function createConnection(client: RedisClient, options: ConnectionOptions): Connection {
+  const { environment, ownsClient, readOnly, timeoutMs, minReplicas, replicaTimeoutMs } = options;
   const lastError: LastError = { error: undefined };
-  const remember = (error: Error) => {
+  const within = createDeadline(timeoutMs, () => {
+    // A connection that says nothing may be dead without a word; the client's owner decides on his own.
+    if (ownsClient) client.disconnect(true);
+  });
+  /** Whether it has answered before: from then on a client that has ended was ended by its owner. */
+  let hasAnswered = false;
+  /** Whether what answers is known to be the server that was opened. */
+  let isChecked = false;
+  let losses = 0;
+  let checking: Promise<void> | undefined;
+  const onError = (error: Error) => {
     lastError.error = error;
   };
-  const forget = () => {
+  const onReady = () => {
     lastError.error = undefined;
   };
-  /** Whether what answers is known to be the server that was opened. */
-  let isKnown = false;
-  let losses = 0;
-  let meeting: Promise<void> | undefined;
-  const lose = () => {
-    isKnown = false;
+  const onLoss = () => {
+    isChecked = false;
     losses++;
   };
-  client.on("error", remember);
-  client.on("ready", forget);
-  client.on("close", lose);
+  client.on("error", onError);
+  client.on("ready", onReady);
+  client.on("close", onLoss);
   // A node of a Cluster.
-  client.on("-node", lose);
+  client.on("-node", onLoss);
 
-  /** The event of a lost connection comes a moment after the status. */
-  function meet(): Promise<void> | undefined {
-    if (client.status !== "ready") isKnown = false;
-    if (isKnown) return undefined;
-    meeting ??= introduce().finally(() => {
-      meeting = undefined;
+  /** Nothing to wait for if the server is known. */
+  function checkServer(): Promise<void> | undefined {
+    // The event of a lost connection comes a moment after the status.
+    if (client.status !== "ready") isChecked = false;
+    if (isChecked) return undefined;
+    checking ??= untilChecked().finally(() => {
+      checking = undefined;
     });
-    return meeting;
+    return checking;
   }
 
-  async function introduce(): Promise<void> {
-    while (!isKnown) {
+  async function untilChecked(): Promise<void> {
+    while (!isChecked) {
       const before = losses;
       await options.requireSameServer(sendNow);
-      isKnown = losses === before;
+      isChecked = losses === before;
     }
+  }
+
+  async function steadily<T>(work: () => Promise<T>): Promise<T> {
+    for (let reads = 0; reads < MOST_READS; reads++) {
+      const check = checkServer();
+      if (check !== undefined) await check;
+      const before = losses;
+      const found = await work();
+      if (losses === before) return found;
+    }
+    throw new RollcallError("store_unavailable", "Redis: the connection breaks again and again; repeat");
   }
 
   /** Every reply or error, in order; rejects only for what hit all of them. */
   async function exchange(commands: readonly Command[], to: RedisClient = client): Promise<unknown[]> {
-    const work = commands.length > 1 && !client.isCluster ? pipelined(to, commands) : oneByOne(to, commands);
+    // Before anything is sent: what fails later may have taken effect.
+    if (isClosed()) throw handleNotOpen(environment, "closed");
+    requirePrimary();
     try {
-      return await within(work, `no reply within ${options.timeoutMs} ms`);
+      const replies = await within(sent(commands, to));
+      hasAnswered ||= replies.some((reply) => !(reply instanceof Error));
+      return replies;
     } catch (cause) {
-      throw failure(cause);
+      throw storeError(cause, lastError);
     }
   }
 
-  /** An exchange that is given up may still take effect: that is what `store_unavailable` says. */
-  async function within<T>(work: Promise<T>, silence: string): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const deadline = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(silence)), options.timeoutMs);
-    });
-    work.catch(() => {});
-    try {
-      return await Promise.race([work, deadline]);
-    } finally {
-      clearTimeout(timer);
-    }
+  function isClosed(): boolean {
+    // A Cluster's client may stay at any status when its owner closes it, and then lets commands wait for good.
+    if ("manuallyClosing" in client && client.manuallyClosing === true) return true;
+    return client.status === "end" && (hasAnswered || lastError.error === undefined);
   }
 
-  function failure(cause: unknown): RollcallError {
-    // ioredis ends an idle client of the owner without a word; later commands then fail like those of a lost connection.
-    if (client.status === "end" && lastError.error === undefined) return handleNotOpen(options.environment, "closed");
-    return storeError(cause, lastError);
+  // Without a connection to any primary ioredis asks replicas, which lag behind.
+  function requirePrimary(): void {
+    if (!isCluster(client) || client.status !== "ready" || client.nodes("master").length > 0) return;
+    client.refreshSlotsCache(() => {});
+    throw new RollcallError("store_unavailable", "Redis: no primary of the Cluster is connected; repeat");
   }
 
   function requireReplies(replies: readonly unknown[]): unknown[] {
-    const errors = replies.filter((reply) => reply instanceof Error).map(failure);
+    const errors = replies.filter((reply) => reply instanceof Error).map((error) => storeError(error, lastError));
     // What may have taken effect decides what the caller may believe.
     const worst = errors.find(({ code }) => code === "store_unavailable") ?? errors[0];
     if (worst !== undefined) throw worst;
@@ -162,7 +191,8 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
 
   /** `behind` goes out behind each exchange; the replies to it are the last ones. */
   async function runAll(calls: readonly Call[], behind: readonly Command[] = []): Promise<unknown[]> {
-    await meet();
+    const check = checkServer();
+    if (check !== undefined) await check;
     const replies = await exchange([...calls.map((call) => (isScript(call) ? byDigest(call) : call)), ...behind]);
     const forgotten = calls.flatMap((call, index) => (isScript(call) && isForgotten(replies[index]) ? [index] : []));
     if (forgotten.length > 0) {
@@ -176,9 +206,8 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     return requireReplies(replies);
   }
 
-  // WAIT speaks of the writes of its own connection only, so it must not come over one that was made after them.
-  async function writeAndWait(calls: readonly Call[]): Promise<unknown[]> {
-    const { minReplicas, replicaTimeoutMs } = options;
+  // WAIT speaks of what the server had written when its own connection sent the command before, so it must not come over another one.
+  async function runAndWait(calls: readonly Call[]): Promise<unknown[]> {
     const wait: Command = ["wait", minReplicas, replicaTimeoutMs];
     if (!isCluster(client)) {
       // In one pipeline: it takes one connection, and fails with it.
@@ -198,7 +227,6 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   }
 
   function requireConfirmed(counts: readonly unknown[]): void {
-    const { minReplicas, replicaTimeoutMs } = options;
     const least = Math.min(...counts.map(Number));
     if (least >= minReplicas) return;
     throw new RollcallError(
@@ -208,9 +236,12 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   }
 
   return {
+    get losses() {
+      return losses;
+    },
     async open() {
       try {
-        if (client.status === "wait") await within(client.connect(), `no connection within ${options.timeoutMs} ms`);
+        if (client.status === "wait") await within(client.connect());
       } catch (cause) {
         throw storeError(cause, lastError);
       }
@@ -218,33 +249,96 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
       const { db = 0 } = client.options as { readonly db?: number };
       if (db !== 0) await sendNow([["select", db]]);
     },
-    close({ disconnect }) {
-      client.off("error", remember);
-      client.off("ready", forget);
-      client.off("close", lose);
-      client.off("-node", lose);
-      if (!disconnect) return;
+    close() {
+      client.off("error", onError);
+      client.off("ready", onReady);
+      client.off("close", onLoss);
+      client.off("-node", onLoss);
+      if (!ownsClient) return;
       client.on("error", () => {});
       client.disconnect();
     },
-    async send(commands) {
-      const meeting = meet();
-      if (meeting !== undefined) await meeting;
-      return sendNow(commands);
-    },
-    run: (calls) => runAll(calls),
+    send: (commands) => steadily(() => sendNow(commands)),
+    sendConfirmed: (commands) =>
+      steadily(() => (minReplicas > 0 && !readOnly ? runAndWait(commands) : sendNow(commands))),
+    run: (calls) => steadily(() => runAll(calls)),
     async write(calls) {
-      const { environment, minReplicas, readOnly } = options;
       if (readOnly)
         throw new RollcallError("store_read_only", `the store of environment ${environment} was opened with readOnly`);
-      return minReplicas > 0 ? writeAndWait(calls) : runAll(calls);
+      return minReplicas > 0 ? runAndWait(calls) : runAll(calls);
     },
+    steadily,
     async info() {
+      // A Cluster's client does not know the nodes yet.
+      if (client.status !== "ready") await sendNow([["info"]]);
       const servers = isCluster(client) ? client.nodes("master") : [client];
+      if (servers.length === 0)
+        throw new RollcallError("store_unavailable", "Redis: no primary of the Cluster is connected; repeat");
       const replies = await Promise.all(servers.map((server) => exchange([["info"]], server)));
+      // Nobody should learn of a missing right after a write.
+      if (minReplicas > 0 && !readOnly)
+        for (const server of servers) requireReplies(await exchange([["wait", 0, 1]], server));
       return replies.map((reply) => String(requireReplies(reply)[0]));
     },
   };
+}
+
+/** Rejects for what takes longer than `timeoutMs`, which may still take effect: that is what `store_unavailable` says. */
+function createDeadline(timeoutMs: number, onTimeout: () => void): <T>(work: Promise<T>) => Promise<T> {
+  // In the order of their deadlines, for all may take the same time: one timer serves them.
+  const waiting = new Set<{ readonly deadline: number; readonly giveUp: () => void }>();
+  let timer: NodeJS.Timeout | undefined;
+
+  function watch(): void {
+    timer = undefined;
+    const now = performance.now();
+    let isLate = false;
+    for (const wait of waiting) {
+      if (wait.deadline > now) {
+        timer = setTimeout(watch, wait.deadline - now);
+        break;
+      }
+      isLate = true;
+      waiting.delete(wait);
+      wait.giveUp();
+    }
+    if (isLate) onTimeout();
+  }
+
+  return (work) =>
+    new Promise((resolve, reject) => {
+      const wait = {
+        deadline: performance.now() + timeoutMs,
+        giveUp: () => reject(new Error(`no reply within ${timeoutMs} ms`)),
+      };
+      waiting.add(wait);
+      timer = timer?.ref() ?? setTimeout(watch, timeoutMs);
+      const settle = () => {
+        waiting.delete(wait);
+        // It stays for the next, and keeps no process alive.
+        if (waiting.size === 0) timer?.unref();
+      };
+      work.then(
+        (value) => {
+          settle();
+          resolve(value);
+        },
+        (error) => {
+          settle();
+          reject(error);
+        },
+      );
+    });
+}
+
+function sent(commands: readonly Command[], to: RedisClient): Promise<unknown[]> {
+  const [only] = commands;
+  if (commands.length > 1 && !to.isCluster) return pipelined(to, commands);
+  return commands.length === 1 && only !== undefined ? alone(to, only) : oneByOne(to, commands);
+}
+
+async function alone(client: RedisClient, [name, ...args]: Command): Promise<unknown[]> {
+  return [await client.callBuffer(name, ...args).catch((error) => error)];
 }
 
 async function pipelined(client: RedisClient, commands: readonly Command[]): Promise<unknown[]> {
@@ -277,34 +371,4 @@ function byText({ script, keys, args }: ScriptCall): Command {
 
 function isForgotten(reply: unknown): boolean {
   return reply instanceof Error && reply.message.startsWith("NOSCRIPT");
-}
-
-/**
- * Checks that `client` never sends a write twice by itself, for a lost reply may have been a success and only core knows whether
- * to repeat; that it reads from primaries; and that it follows slots that move. @throws `invalid_request` that names the option.
- */
-export function requireFitClient(client: RedisClient): void {
-  const options = client.options as {
-    readonly autoResendUnfulfilledCommands?: boolean;
-    readonly retryDelayOnFailover?: number;
-    readonly clusterNodeRetryStrategy?: unknown;
-    readonly scaleReads?: unknown;
-    readonly enableAutoPipelining?: boolean;
-  };
-  const resends = "sends writes again when a connection is lost, which can undo a later sync";
-  if (!client.isCluster) {
-    if (options.autoResendUnfulfilledCommands !== false)
-      throw unfit(resends, "autoResendUnfulfilledCommands: false and maxRetriesPerRequest: 0");
-    return;
-  }
-  if (options.retryDelayOnFailover !== 0) throw unfit(resends, "retryDelayOnFailover: 0");
-  if (typeof options.clusterNodeRetryStrategy === "function") throw unfit(resends, "no clusterNodeRetryStrategy");
-  if (options.scaleReads !== undefined && options.scaleReads !== "master")
-    throw unfit("reads from replicas, which lag behind what was acknowledged", 'scaleReads: "master"');
-  if (options.enableAutoPipelining === true)
-    throw unfit("does not follow a slot that moves for commands that it joined", "enableAutoPipelining: false");
-}
-
-function unfit(what: string, remedy: string): RollcallError {
-  return new RollcallError("invalid_request", `the ioredis client ${what}; make it with ${remedy}`);
 }

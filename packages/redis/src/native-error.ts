@@ -63,9 +63,17 @@ const OF_SCRIPT = /^ERR Error running script \(call to \w+\): (?:@user_script: ?
 const SCRIPT_RIGHTS =
   /^ERR .*(?:executing the script can't (?:run this command|access at least one of the keys)|ACL failure in script)/;
 
+const NO_DATABASE = meaning("invalid_request", "the server has no database of this number; choose another one");
+const NO_SENTINEL = meaning(
+  "invalid_request",
+  "the server is no Sentinel; use redis: or a Redis client without sentinels",
+);
 const SINGLE_SERVER = meaning("invalid_request", "the server is not part of a Cluster; use redis: or a Redis client");
 const NOT_TLS = meaning("access_denied", "the server does not speak TLS there; check the port, or use redis:");
-const UNREACHABLE = meaning("store_unavailable", "the server did not answer; repeat when it is reachable");
+const UNREACHABLE = meaning(
+  "store_unavailable",
+  "the server did not answer; repeat when it is reachable. If it is: rediss: is for ports that speak TLS, redis: for others, and Sentinels must know the name",
+);
 
 /** The error to throw instead of `cause`; one that is a `RollcallError` already stays as it is. */
 export function storeError(cause: unknown, lastError: LastError = { error: undefined }): RollcallError {
@@ -84,6 +92,7 @@ function toRollcallError({ code, what }: Meaning, cause: unknown): RollcallError
 
 function meaningOf(error: unknown): Meaning | undefined {
   if (!(error instanceof Error)) return undefined;
+  if (/DB index is out of range/i.test(error.message)) return NO_DATABASE;
   if (/cluster support disabled/i.test(error.message)) return SINGLE_SERVER;
   if (SCRIPT_RIGHTS.test(error.message)) return RIGHTS;
   if (/wrong version number|packet length too long/i.test(error.message)) return NOT_TLS;
@@ -96,6 +105,7 @@ function meaningOf(error: unknown): Meaning | undefined {
 function hidden(message: string): Meaning | undefined {
   const last = /Last error: (?:[A-Za-z]*Error: )?(.*)$/s.exec(message)?.[1];
   if (last === undefined) return undefined;
+  if (/^ERR unknown command ['`]sentinel/i.test(last)) return NO_SENTINEL;
   const known = MEANINGS.get(last.split(" ", 1)[0] ?? "") ?? UNREACHABLE;
   // A redirection that does not come to an end is a Cluster in motion, not a wrong URL.
   return known.code === "invalid_request" ? UNREACHABLE : known;

@@ -12,6 +12,8 @@ export interface Run {
   readonly fences: string;
   /** Bitmap: which shards of this run have ever had a member; bit 0 is the first. */
   readonly used: string;
+  /** What the names of its shards start with. */
+  readonly base: string;
   readonly firstShard: number;
 }
 
@@ -65,6 +67,7 @@ export function createRecordKeys(prefix: string, environment: EnvironmentName): 
       return {
         fences: `${place}:fences`,
         used: `${place}:${shardBits}:used`,
+        base: `${place}:${shardBits}:`,
         firstShard: (index * shards) / count,
       };
     });
@@ -80,7 +83,7 @@ export function createRecordKeys(prefix: string, environment: EnvironmentName): 
       const all = runs(slots, shardBits);
       // Never out of range: a shard's number is below 2 to the power of shardBits.
       const run = all[Math.floor((shard * all.length) / 2 ** shardBits)] as Run;
-      const key = `${run.used.slice(0, -"used".length)}${shard}`;
+      const key = run.base + shard;
       return { run, shard: key, overflow: `${key}:overflow` };
     },
   };

@@ -24,13 +24,15 @@ return ARGV[1]`);
 /**
  * Compare-and-swap of one record, which is kept behind its revision and a line feed. KEYS: registry, the HASH that holds the record. ARGV: the
  * layout record of the environment that was opened; the record's field, the revision expected or nothing, the new one, the record, the epoch to set or
- * nothing. Answers whether it was written; nil if the environment is another one or gone.
+ * nothing. Answers whether it was written; nil if the environment is another one or gone. A record that is there is removed first, as in
+ * {@link dropRecords}.
  */
 export const putRecord = script(`
 if redis.call('HGET', KEYS[1], 'layout') ~= ARGV[1] then return false end
 local present = redis.call('HGET', KEYS[2], ARGV[2])
 if present then
   if ARGV[3] == '' or string.sub(present, 1, #ARGV[3] + 1) ~= ARGV[3] .. '\\n' then return 0 end
+  redis.call('HDEL', KEYS[2], ARGV[2])
 elseif ARGV[3] ~= '' then return 0 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4] .. '\\n' .. ARGV[5])
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'epoch', ARGV[6]) end
@@ -86,77 +88,121 @@ const MARKER = "local marker = '\\0'";
 const MAX_VALUE_BYTES = 64;
 
 /**
- * Writes blocks of one run. KEYS: fences, the bitmap of used shards, then shard and overflow of each block. ARGV: as for the fence; the packed id; how
- * many leading bytes of a hash the shard implies; then for each block its place in the run, adds and removes, 16 bytes a hash. Answers how many were added and removed, or a refusal.
+ * Writes blocks of one run. KEYS: fences, the bitmap of used shards. The shards are named after the bitmap, and their slot is its slot:
+ * naming them one by one would cost more than writing them. ARGV: as for the fence; the packed id; how many leading bytes of a hash the
+ * shard implies; the first shard of the run; the blocks, see `block-group.ts`. Answers how many were added and removed, or a refusal.
  */
 export const writeBlocks = script(`${CHECK_FENCE}
 if newer then redis.call('HSET', KEYS[1], ARGV[1], short) end
 ${FIND_ID}
 ${MARKER}
-local id, skip = ARGV[5], tonumber(ARGV[6])
+local id, skip, first, blocks = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+local base = sub(KEYS[2], 1, -5)
 local added, removed = 0, 0
-for block = 1, #KEYS / 2 - 1 do
-  local shard, overflow = KEYS[2 * block + 1], KEYS[2 * block + 2]
-  local adds, removes = ARGV[5 + 3 * block], ARGV[6 + 3 * block]
-  local fields, n = {}, 0
-  for at = 1, #adds, 16 do n = n + 1; fields[n] = sub(adds, at + skip, at + 15) end
-  local last_add = n
-  for at = 1, #removes, 16 do n = n + 1; fields[n] = sub(removes, at + skip, at + 15) end
-  local values = redis.call('HMGET', shard, unpack(fields))
-  local puts, p, gone, g, known = {}, 0, {}, 0, false
-  for i = 1, n do
-    local field, value = fields[i], values[i]
-    local ids
-    if not value then
-      if i <= last_add then ids = id; added = added + 1 end
+
+-- The value after the change, or nil if it stays as it is.
+local function change(shard, field, value, is_add)
+  local ids
+  if not value then
+    if not is_add then return nil end
+    ids, added = id, added + 1
+  else
+    local before = value
+    if value == marker then before = redis.call('HGET', shard .. ':overflow', field) or '' end
+    local at = position(before, id)
+    if is_add then
+      if at then return nil end
+      ids, added = before .. id, added + 1
     else
-      known = true
-      local before = value
-      if value == marker then before = redis.call('HGET', overflow, field) or '' end
-      local at = position(before, id)
-      if i <= last_add then
-        if not at then ids = before .. id; added = added + 1 end
-      elseif at then
-        ids = sub(before, 1, at - 1) .. sub(before, at + #id)
-        removed = removed + 1
-      end
-    end
-    if ids then
-      if #ids > ${MAX_VALUE_BYTES} then
-        redis.call('HSET', overflow, field, ids)
-        ids = marker
-      elseif value == marker then
-        redis.call('HDEL', overflow, field)
-      end
-      if ids == '' then g = g + 1; gone[g] = field
-      elseif ids ~= value then puts[p + 1] = field; puts[p + 2] = ids; p = p + 2 end
+      if not at then return nil end
+      ids, removed = sub(before, 1, at - 1) .. sub(before, at + #id), removed + 1
     end
   end
-  if p > 0 then
-    if not known then redis.call('SETBIT', KEYS[2], ARGV[4 + 3 * block], 1) end
-    redis.call('HSET', shard, unpack(puts))
+  if #ids > ${MAX_VALUE_BYTES} then
+    redis.call('HSET', shard .. ':overflow', field, ids)
+    if value == marker then return nil end
+    return marker
   end
-  if g > 0 then redis.call('HDEL', shard, unpack(gone)) end
+  if value == marker then redis.call('HDEL', shard .. ':overflow', field) end
+  return ids
+end
+
+-- The bits come first: a shard without its bit would never be scanned.
+local looks, l, at = {}, 0, 1
+while at <= #blocks do
+  local a, b, c, d, e, f, g, h = byte(blocks, at, at + 7)
+  local adds, removes = e * 256 + f, g * 256 + h
+  if adds > 0 then
+    looks[l + 1], looks[l + 2], looks[l + 3] = 'GET', 'u1', ((a * 256 + b) * 256 + c) * 256 + d - first
+    l = l + 3
+  end
+  at = at + 8 + 16 * (adds + removes)
+end
+if l > 0 then
+  local bits, sets, s = redis.call('BITFIELD', KEYS[2], unpack(looks)), {}, 0
+  for i = 1, #bits do
+    if bits[i] == 0 then
+      sets[s + 1], sets[s + 2], sets[s + 3], sets[s + 4] = 'SET', 'u1', looks[3 * i], 1
+      s = s + 4
+    end
+  end
+  if s > 0 then redis.call('BITFIELD', KEYS[2], unpack(sets)) end
+end
+
+at = 1
+while at <= #blocks do
+  local a, b, c, d, e, f, g, h = byte(blocks, at, at + 7)
+  local shard = base .. string.format('%d', ((a * 256 + b) * 256 + c) * 256 + d)
+  local adds, n = e * 256 + f, e * 256 + f + g * 256 + h
+  at = at + 8
+  if n == 1 then
+    local field = sub(blocks, at + skip, at + 15)
+    local ids = change(shard, field, redis.call('HGET', shard, field), adds == 1)
+    if ids == '' then redis.call('HDEL', shard, field) elseif ids then redis.call('HSET', shard, field, ids) end
+  else
+    local fields = {}
+    for i = 1, n do fields[i] = sub(blocks, at + 16 * i - 16 + skip, at + 16 * i - 1) end
+    local values = redis.call('HMGET', shard, unpack(fields))
+    local puts, p, gone, g = {}, 0, {}, 0
+    for i = 1, n do
+      local ids = change(shard, fields[i], values[i], i <= adds)
+      if ids == '' then g = g + 1; gone[g] = fields[i]
+      elseif ids then puts[p + 1], puts[p + 2] = fields[i], ids; p = p + 2 end
+    end
+    if p > 0 then redis.call('HSET', shard, unpack(puts)) end
+    if g > 0 then redis.call('HDEL', shard, unpack(gone)) end
+  end
+  at = at + 16 * n
 end
 return { added, removed }`);
 
+// KEYS[1]: a shard. ARGV: a cursor, and how many entries. A cursor means nothing to another process, to which a slot may have moved or which may
+// have loaded the data after a crash: it then starts anew, and entries come twice.
+const SCAN_PART = `
+local run_id = function() return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') end
+local cursor, giver = string.match(ARGV[1], '^(%d+) ?(%x*)$')
+if cursor ~= '0' and giver ~= run_id() then cursor = '0' end
+local part = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', ARGV[2])
+local next_cursor = part[1]
+if next_cursor ~= '0' then next_cursor = next_cursor .. ' ' .. run_id() end`;
+
 /**
- * Reads the members of one set from a part of one shard. KEYS: shard, overflow. ARGV: HSCAN cursor and count, the packed id. Answers
- * the next cursor and the fields in one string.
+ * Reads the members of one set from a part of one shard. KEYS: shard, overflow. ARGV: cursor and count, the packed id. Answers the
+ * next cursor, "0" at the end, and the fields in one string.
  */
 export const scanShard = script(`${FIND_ID}
 ${MARKER}
-local part = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+${SCAN_PART}
 local entries, fields, n = part[2], {}, 0
 for i = 1, #entries, 2 do
   local ids = entries[i + 1]
   if ids == marker then ids = redis.call('HGET', KEYS[2], entries[i]) or '' end
   if position(ids, ARGV[3]) then n = n + 1; fields[n] = entries[i] end
 end
-return { part[1], table.concat(fields) }`);
+return { next_cursor, table.concat(fields) }`);
 
 /**
- * Removes ids of dropped sets from a part of one shard. KEYS: shard, overflow, the bitmap. ARGV: HSCAN cursor and count, the place in the run, then packed ids. Answers the
+ * Removes ids of dropped sets from a part of one shard. KEYS: shard, overflow, the bitmap. ARGV: cursor and count, the place in the run, then packed ids. Answers the
  * next cursor. It begins by removing something (which is not there), as {@link dropRecords} does, so that it runs at \`maxmemory\` too.
  */
 export const stripShard = script(`
@@ -164,7 +210,7 @@ ${MARKER}
 redis.call('HDEL', KEYS[2], '')
 local dead = {}
 for i = 4, #ARGV do dead[ARGV[i]] = '' end
-local part = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+${SCAN_PART}
 local entries, puts, p, gone, g = part[2], {}, 0, {}, 0
 for i = 1, #entries, 2 do
   local field, value = entries[i], entries[i + 1]
@@ -183,4 +229,4 @@ end
 if g > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 if p > 0 then redis.call('HSET', KEYS[1], unpack(puts)) end
 if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SETBIT', KEYS[3], ARGV[3], 0) end
-return part[1]`);
+return next_cursor`);

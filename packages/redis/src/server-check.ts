@@ -11,6 +11,11 @@ export function requireFitServer(
   expected: { readonly cluster: boolean; readonly allowEviction: boolean },
 ): void {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1] ?? "";
+  if (field("redis_mode") === "sentinel")
+    throw new RollcallError(
+      "invalid_request",
+      "the server is a Sentinel; use redis+sentinel: with the name of the primary, or give a client the option sentinels",
+    );
   const version = serverVersion(info);
   if (version[0] < LEAST_VERSION[0] || (version[0] === LEAST_VERSION[0] && version[1] < LEAST_VERSION[1]))
     throw new RollcallError(

@@ -37,7 +37,10 @@ export default async function startServers(project: TestProject): Promise<() => 
   };
 }
 
-/** What a process that syncs needs under keys that begin with `prefix`: the line of the Redis page. */
+/**
+ * What a process that syncs needs under keys that begin with `prefix`: the line of the Redis page. CLUSTER is for a Cluster, SELECT for
+ * another database than 0, WAIT for `minReplicas`.
+ */
 export function syncerRights(prefix: string): string[] {
   return [`~${prefix}*`, `~{${prefix}*`, ...SYNCER_COMMANDS];
 }
@@ -47,19 +50,22 @@ const SYNCER_COMMANDS: readonly string[] = [
   "+wait",
   "+get",
   "+hget",
-  "+hscan",
+  "+hmget",
+  "+hkeys",
   "+hset",
   "+hsetnx",
   "+hdel",
+  "+hincrby",
   "+lrange",
   "+lpush",
   "+ltrim",
   "+eval",
   "+evalsha",
-  "+hmget",
-  "+hexists",
-  "+hincrby",
   "+exists",
+  "+hscan",
   "+setbit",
+  "+bitfield",
   "+cluster|slots",
+  "+cluster|info",
+  "+select",
 ];

@@ -42,16 +42,26 @@ export function settingsOf(options: RedisStoreOptions, fromUrl: RedisStoreOption
   };
   const { prefix, slots, minReplicas, replicaTimeoutMs, timeoutMs } = settings;
   if (!/^[A-Za-z0-9._-]{1,64}$/.test(prefix)) throw invalid("prefix must be 1 to 64 letters, digits, '.', '_' or '-'");
-  if (slots !== undefined && !(slots >= 1 && slots <= MOST_SLOTS && Number.isInteger(Math.log2(slots))))
-    throw invalid(`slots must be a power of two from 1 to ${MOST_SLOTS}`);
+  if (slots !== undefined && !isSlotCount(slots)) throw invalid(`slots must be a power of two from 1 to ${MOST_SLOTS}`);
   if (!Number.isSafeInteger(minReplicas) || minReplicas < 0)
     throw invalid("minReplicas must be a whole number from 0 on");
   if (!(timeoutMs >= 1 && timeoutMs < 2 ** 31)) throw invalid("timeoutMs must be a number of milliseconds from 1 on");
-  if (!(replicaTimeoutMs >= 1 && (minReplicas === 0 || replicaTimeoutMs < timeoutMs)))
-    throw invalid("replicaTimeoutMs must be a number of milliseconds from 1 on, and less than timeoutMs");
+  if (
+    !(
+      Number.isSafeInteger(replicaTimeoutMs) &&
+      replicaTimeoutMs >= 1 &&
+      (minReplicas === 0 || replicaTimeoutMs < timeoutMs)
+    )
+  )
+    throw invalid("replicaTimeoutMs must be a whole number of milliseconds from 1 on, and less than timeoutMs");
   return settings;
 }
 
 function invalid(message: string): RollcallError {
   return new RollcallError("invalid_request", message);
+}
+
+/** Whether an environment may be made with so many slots. */
+export function isSlotCount(slots: unknown): slots is number {
+  return typeof slots === "number" && slots >= 1 && slots <= MOST_SLOTS && Number.isInteger(Math.log2(slots));
 }
