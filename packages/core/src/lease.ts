@@ -74,6 +74,8 @@ export async function withLease<T>(
   const signal = AbortSignal.any([lost.signal, ...(request.signal === undefined ? [] : [request.signal])]);
   const renewal = renew(engine, fence, stop.signal, lost);
   let finished = false;
+  /** As this writer wrote it last: usually nobody else has written it since. */
+  let newest = segment;
   const lease: HeldLease = {
     fence,
     segment,
@@ -83,10 +85,13 @@ export async function withLease<T>(
     },
     tookOver: taken.tookOver,
     signal,
-    update: (change) => updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence))),
+    async update(change) {
+      newest = await updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence)));
+      return newest;
+    },
     async finish(change) {
       let decidedAt = engine.clock.monotonic();
-      const done = await updateSegment(engine, fence.segmentKey, (current) => {
+      const given = (current: Segment | undefined): Segment => {
         if (current !== undefined && isNoted(current, fence)) return current;
         decidedAt = engine.clock.monotonic();
         const next = change(held(current, fence));
@@ -96,7 +101,8 @@ export async function withLease<T>(
           lease: { token: fence.token, expiresAt: 0 },
           recentSyncs: [...next.recentSyncs, note].slice(-RECENT_SYNCS),
         };
-      });
+      };
+      const done = await updateSegment(engine, fence.segmentKey, given, newest);
       finished = true;
       if (engine.clock.monotonic() - decidedAt > engine.options.graceMs / 10)
         await retireFromNow(engine, segment, done);
@@ -133,7 +139,7 @@ async function take(engine: Engine, request: LeaseRequest): Promise<Taken | unde
     throwIfAborted(request.signal);
     let taken: Taken | undefined;
     let busy = false;
-    await updateSegment(engine, request.segmentKey, (current) => {
+    const written = await updateSegment(engine, request.segmentKey, (current) => {
       if (current?.lease.holder === holder) return current;
       busy = isActive(current, clock.now());
       const prepared = busy ? undefined : request.prepare(current);
@@ -145,7 +151,7 @@ async function take(engine: Engine, request: LeaseRequest): Promise<Taken | unde
       taken = { segment, prepared, tookOver: current?.lease.holder !== undefined };
       return segment;
     });
-    if (!busy) return taken;
+    if (!busy) return taken && { ...taken, segment: written ?? taken.segment };
     request.onProgress?.({ phase: "wait", done: 0 });
     const left = deadline - clock.monotonic();
     if (left <= 0) {

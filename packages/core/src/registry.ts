@@ -10,15 +10,18 @@ const MOST_CONFLICTS = 200;
 /**
  * Applies `change` to the newest record and writes the result; after a conflict or a lost reply again, to the record as it
  * then is. So `change` must see from the record whether its work is done already, and answer it unchanged (the same object): nothing is written then.
- * What `change` throws ends the update.
+ * What `change` throws ends the update. Begins with the record `known`, if it is given, as if it had just been read: it must be one that was read or
+ * written.
  */
 export async function updateSegment<Next extends Segment | undefined>(
   engine: Engine,
   key: SegmentKey,
   change: (current: Segment | undefined) => Next,
+  known?: Segment,
 ): Promise<Next> {
   const { store, clock } = engine;
   return swap(engine, {
+    known,
     read: () => store.getSegment(key),
     change,
     stamp: (next) =>
@@ -46,6 +49,7 @@ export async function updateEnvironment(
 }
 
 interface Swap<Current, Next> {
+  readonly known?: Current | undefined;
   readonly read: () => Promise<Current>;
   readonly change: (current: Current) => Next;
   readonly stamp: (next: Next) => Next;
@@ -55,12 +59,14 @@ interface Swap<Current, Next> {
 
 async function swap<Current extends { revision: string } | undefined, Next extends { revision: string } | undefined>(
   { clock, retrying }: Engine,
-  { read, change, stamp, write, name }: Swap<Current, Next>,
+  { known, read, change, stamp, write, name }: Swap<Current, Next>,
 ): Promise<Next> {
+  let newest = known;
   for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts++) {
     let attempted: Next | undefined;
     const outcome = await retrying(async () => {
-      const current = await read();
+      const current = newest ?? (await read());
+      newest = undefined;
       // The reply to an earlier attempt was lost: its own revision tells that it was applied.
       if (attempted !== undefined && current?.revision === attempted.revision) return { written: attempted };
       const next = change(current);

@@ -8,7 +8,7 @@ import { createRecordKeys } from "./record-key.js";
 
 /** What one script may do at most; other clients wait as long. */
 const MOST_MEMBERS = 512;
-const MOST_BLOCKS = 64;
+const MOST_BLOCKS = 128;
 const SHARD_BITS = 8;
 
 const keys = createRecordKeys("rollcall", "default" as EnvironmentName);
@@ -74,8 +74,8 @@ describe("groups of blocks", () => {
       ],
       [[500, 12]],
     ],
-    ["64 blocks", Array(64).fill([1, 0]), [Array(64).fill(1)]],
-    ["65 blocks", Array(65).fill([1, 0]), [Array(64).fill(1), [1]]],
+    ["128 blocks", Array(128).fill([1, 0]), [Array(128).fill(1)]],
+    ["129 blocks", Array(129).fill([1, 0]), [Array(128).fill(1), [1]]],
     ["no block", [], []],
   ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
     const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));

@@ -5,7 +5,7 @@ import type { Run } from "./record-key.js";
 
 /** What one script does at most: well below a millisecond. */
 const SCRIPT_MEMBERS = 512;
-const SCRIPT_BLOCKS = 64;
+const SCRIPT_BLOCKS = 128;
 
 /** Blocks for one script. */
 export interface BlockGroup {

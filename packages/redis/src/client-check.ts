@@ -26,6 +26,8 @@ export function requireFitClient(client: RedisClient): void {
       throw unfit(resends, "autoResendUnfulfilledCommands: false and maxRetriesPerRequest: 0");
     return;
   }
+  if ("startupNodes" in client && Array.isArray(client.startupNodes) && client.startupNodes.length === 0)
+    throw unfit("knows no node of the Cluster", "the address of at least one");
   if (options.retryDelayOnFailover !== 0) throw unfit(resends, "retryDelayOnFailover: 0");
   if (typeof options.clusterNodeRetryStrategy === "function") throw unfit(resends, "no clusterNodeRetryStrategy");
   if (options.scaleReads !== undefined && options.scaleReads !== "master")

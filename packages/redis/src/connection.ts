@@ -26,7 +26,7 @@ export interface RedisClient {
   off(event: ClientEvent, listener: (error: Error) => void): unknown;
 }
 
-type ClientEvent = "error" | "ready" | "close" | "-node";
+type ClientEvent = "error" | "ready" | "close" | "end" | "-node";
 
 /** The part of a `Cluster` that a single server's client has not. */
 interface ClusterClient extends RedisClient {
@@ -96,7 +96,7 @@ const MOST_READS = 5;
 export function createConnection(client: RedisClient, options: ConnectionOptions): Connection {
   const { environment, ownsClient, readOnly, timeoutMs, minReplicas, replicaTimeoutMs } = options;
   const lastError: LastError = { error: undefined };
-  const within = createDeadline(timeoutMs, () => {
+  const { within, giveUpAll } = createDeadline(timeoutMs, () => {
     // A connection that says nothing may be dead without a word; the client's owner decides on his own.
     if (ownsClient) client.disconnect(true);
   });
@@ -119,6 +119,8 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   client.on("error", onError);
   client.on("ready", onReady);
   client.on("close", onLoss);
+  // A Cluster's client that has ended may leave calls without an answer.
+  client.on("end", giveUpAll);
   // A node of a Cluster.
   client.on("-node", onLoss);
 
@@ -253,6 +255,7 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
       client.off("error", onError);
       client.off("ready", onReady);
       client.off("close", onLoss);
+      client.off("end", giveUpAll);
       client.off("-node", onLoss);
       if (!ownsClient) return;
       client.on("error", () => {});
@@ -284,9 +287,9 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
 }
 
 /** Rejects for what takes longer than `timeoutMs`, which may still take effect: that is what `store_unavailable` says. */
-function createDeadline(timeoutMs: number, onTimeout: () => void): <T>(work: Promise<T>) => Promise<T> {
+function createDeadline(timeoutMs: number, onTimeout: () => void) {
   // In the order of their deadlines, for all may take the same time: one timer serves them.
-  const waiting = new Set<{ readonly deadline: number; readonly giveUp: () => void }>();
+  const waiting = new Set<{ readonly deadline: number; readonly giveUp: (reason: string) => void }>();
   let timer: NodeJS.Timeout | undefined;
 
   function watch(): void {
@@ -300,16 +303,16 @@ function createDeadline(timeoutMs: number, onTimeout: () => void): <T>(work: Pro
       }
       isLate = true;
       waiting.delete(wait);
-      wait.giveUp();
+      wait.giveUp(`no reply within ${timeoutMs} ms`);
     }
     if (isLate) onTimeout();
   }
 
-  return (work) =>
+  const within = <T>(work: Promise<T>): Promise<T> =>
     new Promise((resolve, reject) => {
       const wait = {
         deadline: performance.now() + timeoutMs,
-        giveUp: () => reject(new Error(`no reply within ${timeoutMs} ms`)),
+        giveUp: (reason: string) => reject(new Error(reason)),
       };
       waiting.add(wait);
       timer = timer?.ref() ?? setTimeout(watch, timeoutMs);
@@ -329,6 +332,14 @@ function createDeadline(timeoutMs: number, onTimeout: () => void): <T>(work: Pro
         },
       );
     });
+
+  function giveUpAll(): void {
+    for (const { giveUp } of waiting) giveUp("the connection has ended");
+    waiting.clear();
+    timer?.unref();
+  }
+
+  return { within, giveUpAll };
 }
 
 function sent(commands: readonly Command[], to: RedisClient): Promise<unknown[]> {

@@ -1,6 +1,7 @@
 // One trial: a segment with known members, a sync of it that something happens to, and what must be true in the end.
 
 import { randomUUID } from "node:crypto";
+import { until } from "@rollcall/conformance/containers";
 import {
   contextHash,
   createRollcall,
@@ -87,6 +88,17 @@ export function nextOf(trial: Trial): Trial {
   return { segmentKey: trial.segmentKey, ...changeOf("merge", trial.after, 3) };
 }
 
+/** A snapshot with the same outcome, for a segment of which nothing is left. */
+export function snapshotInstead({ segmentKey, after }: Trial): Trial {
+  return {
+    segmentKey,
+    mode: "replace",
+    before: new Set(),
+    after,
+    send: (rollcall, key, options) => rollcall.replace(key, { included: after }, options),
+  };
+}
+
 /** How a sync ended: a report, or an error. */
 export type Outcome =
   | { readonly report: SyncReport; readonly error?: undefined }
@@ -113,6 +125,20 @@ export async function sync(rollcall: Rollcall, { segmentKey, send }: Trial, faul
 export function expectApplied({ report, error }: Outcome): void {
   expect(error).toBeUndefined();
   expect(report?.outcome).toBe("applied");
+}
+
+/**
+ * How the sync ends when `rollcall` repeats it as often as its errors allow: servers that change their roles are a while without
+ * replicas.
+ */
+export async function endOf(outcome: Outcome, rollcall: Rollcall, trial: Trial): Promise<Outcome> {
+  let last = outcome;
+  await until("the sync ends", async () => {
+    if (last.error?.retryable !== true) return true;
+    last = await sync(rollcall, trial);
+    return last.error?.retryable !== true;
+  });
+  return last;
 }
 
 /** Asserts that it failed with one of `codes`. */

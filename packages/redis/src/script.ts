@@ -152,7 +152,7 @@ end
 at = 1
 while at <= #blocks do
   local a, b, c, d, e, f, g, h = byte(blocks, at, at + 7)
-  local shard = base .. string.format('%d', ((a * 256 + b) * 256 + c) * 256 + d)
+  local shard = base .. ((a * 256 + b) * 256 + c) * 256 + d
   local adds, n = e * 256 + f, e * 256 + f + g * 256 + h
   at = at + 8
   if n == 1 then

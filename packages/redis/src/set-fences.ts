@@ -128,6 +128,7 @@ export function createSetFences(
       const short = argsOf(fence).join(" ");
       const args = [layout, short + fenceRecord(shardBits, fence)];
       for (;;) {
+        const { losses } = connection;
         const [id] = await connection.write([{ script: scripts.allocateSet, keys: [keys.registry, keys.sets], args }]);
         if (id === null) throw lostEnvironment(environment);
         const set: MemberSet = { id: Number(id) as MemberSetId, shardBits };
@@ -135,7 +136,9 @@ export function createSetFences(
           runsOf(shardBits).map(({ fences }): Command => ["hsetnx", fences, set.id, short]),
         );
         // A fence that is there already is of a set whose record a fail-over has lost; the sweep drops this number.
-        if (created.every((fresh) => Number(fresh) === 1)) return set;
+        if (created.some((fresh) => Number(fresh) !== 1)) continue;
+        if (connection.losses === losses) whole.add(set.id);
+        return set;
       }
     },
     async raiseFence(set, fence) {

@@ -50,7 +50,7 @@ const SLOTS_OF_CLUSTER = 256;
 const CAPABILITIES: StoreCapabilities = {
   portVersion: STORE_PORT_VERSION,
   fencing: "set",
-  window: { maxMembers: 16_384, maxBlocks: 1_024, concurrency: 4 },
+  window: { maxMembers: 16_384, maxBlocks: 256, concurrency: 4 },
   maxLookup: 1_024,
 };
 
@@ -165,6 +165,8 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     chooseShardBits: ({ members, contexts }) => shardBitsFor(Math.max(members, contexts), MOST_CONTEXTS_PER_SHARD),
     raiseFence: fences.raiseFence,
     async writeBlocks(set, blocks, fence) {
+      // Runs that these blocks do not touch count too.
+      await fences.requireWhole([set]);
       const { slots } = registry.opened();
       const head = [set.id, ...fences.argsOf(fence), packId(set.id), impliedBytes(set.shardBits)];
       const groups = groupBlocks(blocks, (shard) => keys.shardKeys(slots, set.shardBits, shard).run);
