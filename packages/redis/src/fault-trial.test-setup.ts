@@ -44,6 +44,8 @@ export async function openInSmallSteps(store: SegmentStore): Promise<RecordingSt
     ...store,
     failures,
     capabilities: { ...store.capabilities, window: { maxMembers: 128, maxBlocks: 64, concurrency: 2 } },
+    getEnvironment: recorded("getEnvironment", store.getEnvironment),
+    getSegment: recorded("getSegment", store.getSegment),
     putSegment: recorded("putSegment", store.putSegment),
     allocateMemberSet: recorded("allocateMemberSet", store.allocateMemberSet),
     writeBlocks: recorded("writeBlocks", store.writeBlocks),

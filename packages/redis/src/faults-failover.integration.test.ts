@@ -82,7 +82,9 @@ describe("a write", () => {
         return line.store.putSegment(next, expectedRevision);
       },
     };
-    expectRefused(await sync(quickRollcall(store, FEW_REPEATS), line.trial), "store_unavailable");
+    // A long lease, so that no renewal comes in between.
+    const rollcall = quickRollcall(store, { ...FEW_REPEATS, leaseTtlMs: 60_000 });
+    expectRefused(await sync(rollcall, line.trial), "store_unavailable");
     // It is there all the same, and nobody may say that it is safe.
     const { segments } = recordKeys(line.prefix);
     const record = await sentinel.cli(primary, "hget", segments, line.trial.segmentKey);
