@@ -74,7 +74,12 @@ export interface Connection {
   readonly losses: number;
   /** Sends commands that read, in one round trip. @throws the first error among the replies. */
   send(commands: readonly Command[]): Promise<unknown[]>;
-  /** The same; what it finds is confirmed by as many replicas as a write is. */
+  /**
+   * Sends one command that reads, in the fewest steps: the lookup of one context spends as long in code as on the wire. Sends nothing and answers
+   * `undefined` where something has to be looked after first; {@link Connection.send} does that.
+   */
+  sendAtOnce(command: Command): Promise<unknown> | undefined;
+  /** The same as `send`; what it finds is confirmed by as many replicas as a write is. */
   sendConfirmed(commands: readonly Command[]): Promise<unknown[]>;
   /** Runs scripts that read in one round trip, two where the server has forgotten them. @throws as {@link Connection.send}. */
   run(calls: readonly ScriptCall[]): Promise<unknown[]>;
@@ -83,8 +88,11 @@ export interface Connection {
    * @throws `store_read_only` if the options say so; `store_unavailable` if too few replicas confirmed.
    */
   write(calls: readonly Call[]): Promise<unknown[]>;
-  /** Does `work`, which only reads, and again if a connection was lost meanwhile: a server without its data may have answered. */
-  steadily<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * Does `work`, which only reads, by the `send` that it gets, and again if a connection was lost meanwhile: a server without its data may
+   * have answered.
+   */
+  steadily<T>(work: (send: Connection["send"]) => Promise<T>): Promise<T>;
   /** `INFO` of the server, or of each primary of the Cluster. */
   info(): Promise<string[]>;
 }
@@ -143,12 +151,12 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     }
   }
 
-  async function steadily<T>(work: () => Promise<T>): Promise<T> {
+  async function steadily<T>(work: (send: Connection["send"]) => Promise<T>): Promise<T> {
     for (let reads = 0; reads < MOST_READS; reads++) {
       const check = checkServer();
       if (check !== undefined) await check;
       const before = losses;
-      const found = await work();
+      const found = await work(sendNow);
       if (losses === before) return found;
     }
     throw new RollcallError("store_unavailable", "Redis: the connection breaks again and again; repeat");
@@ -179,6 +187,16 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     if (!isCluster(client) || client.status !== "ready" || client.nodes("master").length > 0) return;
     client.refreshSlotsCache(() => {});
     throw new RollcallError("store_unavailable", "Redis: no primary of the Cluster is connected; repeat");
+  }
+
+  function sendAtOnce(command: Command): Promise<unknown> {
+    const before = losses;
+    return within(client.callBuffer(...command)).then(
+      (reply) => (losses === before ? reply : steadily(async (send) => (await send([command]))[0])),
+      (cause) => {
+        throw storeError(cause, lastError);
+      },
+    );
   }
 
   function requireReplies(replies: readonly unknown[]): unknown[] {
@@ -261,9 +279,11 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
       client.on("error", () => {});
       client.disconnect();
     },
-    send: (commands) => steadily(() => sendNow(commands)),
+    send: (commands) => steadily((send) => send(commands)),
+    sendAtOnce: (command) =>
+      isChecked && client.status === "ready" && !client.isCluster ? sendAtOnce(command) : undefined,
     sendConfirmed: (commands) =>
-      steadily(() => (minReplicas > 0 && !readOnly ? runAndWait(commands) : sendNow(commands))),
+      steadily((send) => (minReplicas > 0 && !readOnly ? runAndWait(commands) : send(commands))),
     run: (calls) => steadily(() => runAll(calls)),
     async write(calls) {
       if (readOnly)
@@ -298,7 +318,7 @@ function createDeadline(timeoutMs: number, onTimeout: () => void) {
     let isLate = false;
     for (const wait of waiting) {
       if (wait.deadline > now) {
-        timer = setTimeout(watch, wait.deadline - now);
+        timer = setTimeout(watch, wait.deadline - now).unref();
         break;
       }
       isLate = true;
@@ -315,19 +335,15 @@ function createDeadline(timeoutMs: number, onTimeout: () => void) {
         giveUp: (reason: string) => reject(new Error(reason)),
       };
       waiting.add(wait);
-      timer = timer?.ref() ?? setTimeout(watch, timeoutMs);
-      const settle = () => {
-        waiting.delete(wait);
-        // It stays for the next, and keeps no process alive.
-        if (waiting.size === 0) timer?.unref();
-      };
+      // It stays for those that follow, and keeps no process alive: the client's sockets and timers do that.
+      if (timer === undefined) timer = setTimeout(watch, timeoutMs).unref();
       work.then(
         (value) => {
-          settle();
+          waiting.delete(wait);
           resolve(value);
         },
         (error) => {
-          settle();
+          waiting.delete(wait);
           reject(error);
         },
       );
@@ -336,7 +352,6 @@ function createDeadline(timeoutMs: number, onTimeout: () => void) {
   function giveUpAll(): void {
     for (const { giveUp } of waiting) giveUp("the connection has ended");
     waiting.clear();
-    timer?.unref();
   }
 
   return { within, giveUpAll };

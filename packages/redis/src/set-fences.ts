@@ -30,6 +30,8 @@ export interface SetFences
   argsOf(fence: Fence): readonly Argument[];
   /** Throws what a script's refusal means: `stale_lease`, or `corrupt_data` where the run has lost the set. */
   throwRefusal(set: MemberSet, fence: Fence, refusal: FenceRefusal): Promise<never>;
+  /** Whether all of `sets` were found whole since a connection was last lost. */
+  areWhole(sets: readonly MemberSet[]): boolean;
   /**
    * Checks that no server has come back without the members of `sets`. A set that was dropped is whole: it has none. Costs nothing for
    * sets that were checked since a connection was last lost: then there is nothing to wait for. @throws `corrupt_data`.
@@ -85,12 +87,16 @@ export function createSetFences(
   }
 
   function requireWhole(sets: readonly MemberSet[]): Promise<void> | undefined {
+    const unknown = sets.filter((set) => !isWhole(set));
+    return unknown.length === 0 ? undefined : check(unknown, checkedAt);
+  }
+
+  function isWhole({ id }: MemberSet): boolean {
     if (checkedAt !== connection.losses) {
       whole = new Set();
       checkedAt = connection.losses;
     }
-    const unknown = sets.filter(({ id }) => !whole.has(id));
-    return unknown.length === 0 ? undefined : check(unknown, checkedAt);
+    return whole.has(id);
   }
 
   async function check(unknown: readonly MemberSet[], now: number): Promise<void> {
@@ -121,6 +127,7 @@ export function createSetFences(
   return {
     argsOf,
     throwRefusal,
+    areWhole: (sets) => sets.every(isWhole),
     requireWhole,
     listMemberSets,
     async allocateMemberSet(shardBits, fence) {
@@ -137,7 +144,7 @@ export function createSetFences(
         );
         // A fence that is there already is of a set whose record a fail-over has lost; the sweep drops this number.
         if (created.some((fresh) => Number(fresh) !== 1)) continue;
-        if (connection.losses === losses) whole.add(set.id);
+        if (connection.losses === losses && checkedAt === losses) whole.add(set.id);
         return set;
       }
     },

@@ -24,7 +24,7 @@ import {
 import { bufferOf, groupBlocks } from "./block-group.js";
 import { clientFor } from "./client.js";
 import { requireFitClient } from "./client-check.js";
-import { type Command, createConnection, type RedisClient, type ScriptCall } from "./connection.js";
+import { type Command, type Connection, createConnection, type RedisClient, type ScriptCall } from "./connection.js";
 import { packId, unpackIds } from "./member-set-ids.js";
 import { createRecordKeys, type ShardKeys } from "./record-key.js";
 import { createRegistry } from "./registry.js";
@@ -74,6 +74,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
   const slots = settings.slots ?? (redis.isCluster ? SLOTS_OF_CLUSTER : 1);
   const registry = createRegistry(connection, { environment, keys, readOnly: settings.readOnly, slots });
   const fences = createSetFences(connection, { environment, keys, registry, strip });
+  const sizesOf = lastAnswer((sets: readonly MemberSet[]) => [...idsByShardBits(sets)]);
   let opening: Promise<void> | undefined;
 
   async function openOnce(): Promise<void> {
@@ -84,12 +85,12 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
   }
 
   /** Reads the values that stand in the overflow from there, in place of their markers. */
-  async function resolveOverflow(reads: readonly Read[], values: Value[]): Promise<void> {
+  async function resolveOverflow(send: Connection["send"], reads: readonly Read[], values: Value[]): Promise<void> {
     for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      if (!values.some(isMarker)) return;
       const marked = reads.flatMap((read, position) => (isMarker(values[position]) ? [{ read, position }] : []));
-      if (marked.length === 0) return;
       // Both: since the marker was read the ids may have moved back.
-      const replies = (await connection.send(
+      const replies = (await send(
         marked.flatMap(({ read: { at, field } }): Command[] => [
           ["hget", at.overflow, field],
           ["hget", at.shard, field],
@@ -105,13 +106,44 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
   function readsOf(hashes: ContextHashes, among: readonly MemberSet[]): Read[] {
     const { slots } = registry.opened();
     const reads: Read[] = [];
-    for (const [shardBits, ids] of idsByShardBits(among)) {
+    for (const [shardBits, ids] of sizesOf(among)) {
       for (let index = 0; index < hashCount(hashes); index++) {
         const at = keys.shardKeys(slots, shardBits, shardOf(hashes, index, shardBits));
-        reads.push({ index, at, ids, field: bufferOf(hashAt(hashes, index).subarray(impliedBytes(shardBits))) });
+        reads.push({ index, at, ids, field: fieldOf(hashAt(hashes, index), shardBits) });
       }
     }
     return reads;
+  }
+
+  /** The usual question: one context, among sets of one size. `undefined` for any other, and where something is to be looked after first. */
+  function findOne(hashes: ContextHashes, among: readonly MemberSet[]): Promise<MemberSetId[][]> | undefined {
+    if (hashes.length !== CONTEXT_HASH_BYTES || !fences.areWhole(among)) return undefined;
+    const [size, ...others] = sizesOf(among);
+    if (size === undefined || others.length > 0) return undefined;
+    const [shardBits, ids] = size;
+    const { shard } = keys.shardKeys(registry.opened().slots, shardBits, shardOf(hashes, 0, shardBits));
+    const reply = connection.sendAtOnce(["hget", shard, fieldOf(hashes, shardBits)]) as Promise<Value> | undefined;
+    return reply?.then((value) => {
+      if (isMarker(value)) return findAll(hashes, among);
+      return [value === null ? [] : unpackIds(value, ids)];
+    });
+  }
+
+  async function findAll(hashes: ContextHashes, among: readonly MemberSet[]): Promise<MemberSetId[][]> {
+    const reads = readsOf(hashes, among);
+    return connection.steadily(async (send) => {
+      const check = fences.requireWhole(among);
+      if (check !== undefined) await check;
+      const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
+      if (reads.length === 0) return found;
+      const values = (await send(commandsFor(reads))).flat() as Value[];
+      await resolveOverflow(send, reads, values);
+      reads.forEach(({ index, ids }, position) => {
+        const value = values[position];
+        if (value) found[index]?.push(...unpackIds(value, ids));
+      });
+      return found;
+    });
   }
 
   /** Runs a script on each part of every shard that has had members. */
@@ -186,21 +218,12 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       }
       return { added, removed };
     },
-    async findMemberSets(hashes, among) {
-      const reads = readsOf(hashes, among);
-      return connection.steadily(async () => {
-        const check = fences.requireWhole(among);
-        if (check !== undefined) await check;
-        const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
-        if (reads.length === 0) return found;
-        const values = (await connection.send(commandsFor(reads))).flat() as Value[];
-        if (values.some(isMarker)) await resolveOverflow(reads, values);
-        reads.forEach(({ index, ids }, position) => {
-          const value = values[position];
-          if (value) found[index]?.push(...unpackIds(value, ids));
-        });
-        return found;
-      });
+    findMemberSets(hashes, among) {
+      try {
+        return findOne(hashes, among) ?? findAll(hashes, among);
+      } catch (error) {
+        return Promise.reject(error);
+      }
     },
     async *scanMembers(set) {
       const id = packId(set.id);
@@ -230,6 +253,20 @@ interface Read {
 }
 
 type Value = Buffer | null;
+
+/** The rest of a hash, which its shard does not imply. */
+function fieldOf(hash: ContextHashes, shardBits: number): Buffer {
+  return bufferOf(hash.subarray(impliedBytes(shardBits)));
+}
+
+/** Remembers the last answer of `work`: a reader asks about the same sets until the registry changes. */
+function lastAnswer<Question extends object, Answer>(work: (question: Question) => Answer) {
+  let last: { readonly question: Question; readonly answer: Answer } | undefined;
+  return (question: Question): Answer => {
+    if (last?.question !== question) last = { question, answer: work(question) };
+    return last.answer;
+  };
+}
 
 /** A command for each shard, as long as its reads stand together, which those of sorted hashes do. */
 function commandsFor(reads: readonly Read[]): Command[] {
