@@ -140,7 +140,8 @@ export interface SegmentStore {
   writeBlocks(set: MemberSet, blocks: readonly Block[], fence: Fence): Promise<MemberChanges>;
   /**
    * For each of `hashes` (in any order, repeats allowed) the ids out of `among` that it is a member of, in any order. Sees every write acknowledged
-   * before the call. Sets not in `among` do not show and cost little. One round trip, and one more where it must make sure that the
+   * before the call. Sets not in `among` do not show and cost little; nobody changes the array afterwards, and core passes the same one as long as it asks
+   * about the same sets. One round trip, and one more where it must make sure that the
    * database has kept the sets. @throws {@link lostMembers} rather than to answer from what is left.
    */
   findMemberSets(hashes: ContextHashes, among: readonly MemberSet[]): Promise<MemberSetId[][]>;

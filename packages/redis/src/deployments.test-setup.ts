@@ -48,7 +48,7 @@ export function singleAt(server: Address): Deployment {
 
 export const SINGLE: Deployment = singleAt({ host, port });
 
-export const SINGLE_6: Deployment = {
+const SINGLE_6: Deployment = {
   ...SINGLE,
   name: "one server, ioredis 6",
   connect: (login) => new Redis6({ host, port, ...login, ...NO_RESENDING }),
@@ -67,7 +67,7 @@ export const CLUSTER: Deployment = {
   createUser: (rights) => createUser(nodes, rights),
 };
 
-export const CLUSTER_6: Deployment = {
+const CLUSTER_6: Deployment = {
   ...CLUSTER,
   name: "a Cluster, ioredis 6",
   connect: (login) =>

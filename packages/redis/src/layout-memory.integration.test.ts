@@ -45,7 +45,7 @@ describe("shards", () => {
       });
     };
     const expectWhole = async () => {
-      const [found] = await store.findMemberSets(busy, sets);
+      const [found] = await store.findMemberSets(busy, [...sets]);
       expect(found?.toSorted(byNumber)).toEqual(sets.map(({ id }) => id).toSorted(byNumber));
       for (const set of sets)
         expect(await membersOf(store, set)).toEqual([hex(busy), ...(set === sets[0] ? [hex(calm)] : [])].toSorted());

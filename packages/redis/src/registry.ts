@@ -28,7 +28,7 @@ const LAYOUT = 1;
 const RECORDS_PER_STEP = 500;
 
 /** What opening learned of an environment. */
-export interface OpenedEnvironment {
+interface OpenedEnvironment {
   /** Into how many runs its shards are dealt. */
   readonly slots: number;
   /** The layout record: it holds a name that no other environment has had. */

@@ -121,11 +121,15 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     const [size, ...others] = sizesOf(among);
     if (size === undefined || others.length > 0) return undefined;
     const [shardBits, ids] = size;
-    const { shard } = keys.shardKeys(registry.opened().slots, shardBits, shardOf(hashes, 0, shardBits));
-    const reply = connection.sendAtOnce(["hget", shard, fieldOf(hashes, shardBits)]) as Promise<Value> | undefined;
-    return reply?.then((value) => {
-      if (isMarker(value)) return findAll(hashes, among);
-      return [value === null ? [] : unpackIds(value, ids)];
+    const at = keys.shardKeys(registry.opened().slots, shardBits, shardOf(hashes, 0, shardBits));
+    const field = fieldOf(hashes, shardBits);
+    const reply = connection.sendAtOnce(["hget", at.shard, field]) as Promise<Value> | undefined;
+    const idsIn = (value: Value | undefined) => (value ? unpackIds(value, ids) : []);
+    return reply?.then(async (value) => {
+      if (!isMarker(value)) return [idsIn(value)];
+      const values = [value];
+      await connection.steadily((send) => resolveOverflow(send, [{ index: 0, at, ids, field }], values));
+      return values.map(idsIn);
     });
   }
 
