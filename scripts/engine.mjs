@@ -57,7 +57,8 @@ function onPath(program) {
 // The server's version, not the client's: a client may be there without any engine.
 async function engineAnswers(host) {
   const args = [...(host ? ["--host", host] : []), "version", "--format", "{{.Server.Version}}"];
-  return (await run("docker", args).catch(() => undefined))?.ok ?? false;
+  // An engine that hangs does not answer.
+  return (await run("docker", args, { timeout: 30_000 }).catch(() => undefined))?.ok ?? false;
 }
 
 async function chosenEngine() {

@@ -31,12 +31,13 @@ export function requireNode() {
  * Runs a command in `cwd` and resolves to its exit code and output; never rejects for a failing command.
  * With `show`, the output goes to this process's own instead.
  */
-export function run(command, args, { cwd = root, env = environment(), show = false, shell = false } = {}) {
+export function run(command, args, { cwd = root, env = environment(), show = false, shell = false, timeout } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd,
       env,
       shell,
+      timeout,
       stdio: ["ignore", show ? "inherit" : "pipe", show ? "inherit" : "pipe"],
     });
     let output = "";

@@ -51,7 +51,12 @@ export interface RedisProcesses {
 /** Starts a container with the image of Redis, and no process in it yet. */
 export async function startRedisContainer({ ports }: ContainerOptions): Promise<RedisProcesses> {
   const container = await startContainer(redisImage(), { ports });
-  await container.write([{ path: script, content: scriptText }]);
+  try {
+    await container.write([{ path: script, content: scriptText }]);
+  } catch (error) {
+    await container.stop();
+    throw error;
+  }
   const starts = new Map<number, readonly string[]>();
   const act = (action: string, port: number, ...args: readonly string[]) => [
     "sh",
