@@ -29,7 +29,7 @@ export function requireNode() {
 
 /**
  * Runs a command in `cwd` and resolves to its exit code and output; never rejects for a failing command.
- * With `show`, the output goes to this process's own instead.
+ * With `show`, the output goes to this process's own instead; `timeout` is in milliseconds.
  */
 export function run(command, args, { cwd = root, env = environment(), show = false, shell = false, timeout } = {}) {
   return new Promise((resolve, reject) => {

@@ -117,7 +117,8 @@ export async function withLease<T>(
     throwIfAborted(request.signal);
     throw error;
   } finally {
-    stop.abort();
+    // A reason of its own spares the exception that would be made for it.
+    stop.abort(finished);
     await renewal;
     if (!finished) await abandon(engine, fence);
   }

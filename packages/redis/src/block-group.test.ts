@@ -26,7 +26,7 @@ describe("groups of blocks", () => {
   it("hold every change once and in order", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        const groups = groupBlocks(blocks, (shard) => keys.shardKeys(count, SHARD_BITS, shard).run);
+        const groups = groupBlocks(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard));
         const pieces = groups.flatMap(blocksIn);
         for (const { shard, adds, removes } of blocks) {
           const own = pieces.filter((piece) => piece.shard === shard);
@@ -41,14 +41,14 @@ describe("groups of blocks", () => {
   it("stay within the limits of one script, and within one run", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        for (const group of groupBlocks(blocks, (shard) => keys.shardKeys(count, SHARD_BITS, shard).run)) {
+        for (const group of groupBlocks(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard))) {
           const pieces = blocksIn(group);
           const sizes = pieces.map(({ adds, removes }) => hashCount(adds) + hashCount(removes));
           expect(sizes.reduce((sum, members) => sum + members, 0)).toBeLessThanOrEqual(MOST_MEMBERS);
           expect(pieces.length).toBeLessThanOrEqual(MOST_BLOCKS);
           // HMGET of a script takes at least one field.
           expect(Math.min(...sizes)).toBeGreaterThan(0);
-          for (const { shard } of pieces) expect(keys.shardKeys(count, SHARD_BITS, shard).run).toBe(group.run);
+          for (const { shard } of pieces) expect(keys.runOf(count, SHARD_BITS, shard)).toBe(group.run);
         }
       }),
     );
@@ -79,7 +79,7 @@ describe("groups of blocks", () => {
     ["no block", [], []],
   ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
     const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));
-    const groups = groupBlocks(blocks, (shard) => keys.shardKeys(1, SHARD_BITS, shard).run);
+    const groups = groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard));
     expect(
       groups.map((group) => blocksIn(group).map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
     ).toEqual(expected);
@@ -88,7 +88,7 @@ describe("groups of blocks", () => {
   it("are filled side by side where shards of several runs take turns", () => {
     const [first, second] = [keys.shardKeys(2, SHARD_BITS, 0), keys.shardKeys(2, SHARD_BITS, 255)];
     const blocks = [0, 255, 1, 254].map((shard) => blockOf(shard, 1, 0));
-    const groups = groupBlocks(blocks, (shard) => keys.shardKeys(2, SHARD_BITS, shard).run);
+    const groups = groupBlocks(blocks, (shard) => keys.runOf(2, SHARD_BITS, shard));
     expect(groups.map((group) => [group.run, blocksIn(group).map(({ shard }) => shard)])).toEqual([
       [first.run, [0, 1]],
       [second.run, [255, 254]],

@@ -38,7 +38,9 @@ export interface RecordKeys {
   history(segment: SegmentKey): string;
   /** The runs of the shards of `shardBits`, in an environment that was made with `slots` of them. */
   runs(slots: number, shardBits: number): readonly Run[];
-  /** Where shard number `shard` of `shardBits` is. */
+  /** The run of shard number `shard` of `shardBits`. */
+  runOf(slots: number, shardBits: number, shard: number): Run;
+  /** Where that shard is. */
   shardKeys(slots: number, shardBits: number, shard: number): ShardKeys;
 }
 
@@ -49,13 +51,17 @@ export interface RecordKeys {
 export function createRecordKeys(prefix: string, environment: EnvironmentName): RecordKeys {
   const base = `${prefix}:${environment}`;
   const registry = `{${base}}`;
-  const known = new Map<string, readonly Run[]>();
+  /** By slots and size, as one number: a lookup and every block of a write ask. */
+  const known = new Map<number, readonly Run[]>();
 
   function runs(slots: number, shardBits: number): readonly Run[] {
-    const name = `${slots}:${shardBits}`;
-    const runs = known.get(name) ?? makeRuns(slots, shardBits);
-    known.set(name, runs);
-    return runs;
+    const name = slots * 32 + shardBits;
+    let found = known.get(name);
+    if (found === undefined) {
+      found = makeRuns(slots, shardBits);
+      known.set(name, found);
+    }
+    return found;
   }
 
   function makeRuns(slots: number, shardBits: number): Run[] {
@@ -73,16 +79,21 @@ export function createRecordKeys(prefix: string, environment: EnvironmentName): 
     });
   }
 
+  function runOf(slots: number, shardBits: number, shard: number): Run {
+    const all = runs(slots, shardBits);
+    // Never out of range: a shard's number is below 2 to the power of shardBits.
+    return all[Math.floor((shard * all.length) / 2 ** shardBits)] as Run;
+  }
+
   return {
     registry: `${registry}:registry`,
     segments: `${registry}:segments`,
     sets: `${registry}:sets`,
     history: (segment) => `${registry}:history:${segment}`,
     runs,
+    runOf,
     shardKeys(slots, shardBits, shard) {
-      const all = runs(slots, shardBits);
-      // Never out of range: a shard's number is below 2 to the power of shardBits.
-      const run = all[Math.floor((shard * all.length) / 2 ** shardBits)] as Run;
+      const run = runOf(slots, shardBits, shard);
       const key = run.base + shard;
       return { run, shard: key, overflow: `${key}:overflow` };
     },

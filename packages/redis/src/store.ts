@@ -205,7 +205,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       await fences.requireWhole([set]);
       const { slots } = registry.opened();
       const head = [set.id, ...fences.argsOf(fence), packId(set.id), impliedBytes(set.shardBits)];
-      const groups = groupBlocks(blocks, (shard) => keys.shardKeys(slots, set.shardBits, shard).run);
+      const groups = groupBlocks(blocks, (shard) => keys.runOf(slots, set.shardBits, shard));
       const replies = await connection.write(
         groups.map(({ run, packed }) => ({
           script: scripts.writeBlocks,
