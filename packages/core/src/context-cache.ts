@@ -2,6 +2,7 @@
 // segment of the kind and outlives the flip of any other.
 
 import { LRUCache } from "lru-cache";
+import type { RollcallError } from "./errors.js";
 import type { MemberSetId } from "./segment.js";
 
 /** What one lookup said of one context. */
@@ -11,6 +12,8 @@ export interface ResolvedContext {
   readonly version: number;
   /** Whole monotonic milliseconds, rounded down, from before the lookup was sent. */
   readonly resolvedAt: number;
+  /** What the store said of sets that have lost members, and were not asked about; such an answer is never cached. */
+  readonly loss?: RollcallError | undefined;
 }
 
 /**

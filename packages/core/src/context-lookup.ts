@@ -5,10 +5,10 @@ import type { Clock } from "./clock.js";
 import type { ResolvedContext } from "./context-cache.js";
 import type { HashWriter } from "./context-hash.js";
 import { CONTEXT_HASH_BYTES, type ContextHashes } from "./context-hashes.js";
-import { RollcallError } from "./errors.js";
+import { isLossOfMembers, RollcallError } from "./errors.js";
 import type { RegistryFollower } from "./registry-follower.js";
 import type { KindView, RegistrySnapshot } from "./registry-snapshot.js";
-import type { MemberSetId } from "./segment.js";
+import type { MemberSet, MemberSetId } from "./segment.js";
 import type { SegmentStore } from "./store.js";
 
 /** What a {@link ContextLookup} goes by. */
@@ -55,6 +55,8 @@ interface Batch {
   /** What it was sent with; absent while it waits. */
   snapshot: RegistrySnapshot | undefined;
   attempts: number;
+  /** What the store said of sets that have lost members, which the batch does without. */
+  loss: RollcallError | undefined;
 }
 
 /** The lookups of one context kind. */
@@ -114,7 +116,7 @@ export class ContextLookup {
   #openBatch(lane: Lane, now: number): Batch {
     const hashes = this.#spareHashes ?? Buffer.allocUnsafe(CONTEXT_HASH_BYTES);
     this.#spareHashes = undefined;
-    return { lane, flights: [], hashes, since: now, snapshot: undefined, attempts: 0 };
+    return { lane, flights: [], hashes, since: now, snapshot: undefined, attempts: 0, loss: undefined };
   }
 
   #lane(kind: string): Lane {
@@ -167,7 +169,8 @@ export class ContextLookup {
       return;
     }
     const kind = snapshot.kinds.get(batch.lane.kind);
-    if (kind === undefined || kind.sets.length === 0) {
+    const sets = kind === undefined ? [] : without(kind.sets, batch.loss);
+    if (kind === undefined || sets.length === 0) {
       this.#settle(batch, kind, snapshot, undefined);
       return;
     }
@@ -176,7 +179,7 @@ export class ContextLookup {
     onRoundTrip();
     let finding: Promise<MemberSetId[][]>;
     try {
-      finding = store.findMemberSets(hashesOf(batch), kind.sets);
+      finding = store.findMemberSets(hashesOf(batch), sets);
     } catch (error) {
       finding = Promise.reject(error);
     }
@@ -189,10 +192,17 @@ export class ContextLookup {
       (error) => {
         this.#inFlight--;
         onFailure();
-        this.#fail(batch, error);
+        if (batch.loss === undefined && isLossOfMembers(error)) this.#sendWithout(batch, error);
+        else this.#fail(batch, error);
         this.#pump();
       },
     );
+  }
+
+  /** One segment that has lost members must not keep the others from answering. */
+  #sendWithout(batch: Batch, loss: RollcallError): void {
+    batch.loss = loss;
+    this.#send(batch);
   }
 
   #arrive(batch: Batch, kind: KindView, snapshot: RegistrySnapshot, found: readonly MemberSetId[][]): void {
@@ -227,7 +237,7 @@ export class ContextLookup {
   }
 
   #settle(
-    { flights, hashes, lane, since }: Batch,
+    { flights, hashes, lane, since, loss }: Batch,
     kind: KindView | undefined,
     snapshot: RegistrySnapshot,
     found: readonly MemberSetId[][] | undefined,
@@ -240,11 +250,12 @@ export class ContextLookup {
         ids: shareIds(kind, found?.[i]),
         version: snapshot.version,
         resolvedAt,
+        loss,
       };
       // A flight that has been replaced or abandoned knows less than what came after it.
       if (lane.flights.get(flight.key) === flight) {
         lane.flights.delete(flight.key);
-        kind?.cache.set(flight.key, resolved);
+        if (loss === undefined) kind?.cache.set(flight.key, resolved);
       }
       flight.waiter.resolved(resolved, snapshot);
       if (flight.others !== undefined) for (const waiter of flight.others) waiter.resolved(resolved, snapshot);
@@ -265,6 +276,10 @@ function shareIds(kind: KindView | undefined, ids: readonly MemberSetId[] | unde
   const first = ids?.[0];
   if (ids === undefined || first === undefined) return NO_SETS;
   return ids.length === 1 ? (kind?.listBySet.get(first)?.alone ?? ids) : ids;
+}
+
+function without(sets: readonly MemberSet[], loss: RollcallError | undefined): readonly MemberSet[] {
+  return loss === undefined ? sets : sets.filter(({ id }) => !loss.lostSets.includes(id));
 }
 
 function hashesOf({ hashes, flights }: Batch): ContextHashes {

@@ -57,7 +57,6 @@ export async function rewriteSet(
       segmentKey: key,
       changes: [],
       signal: options.signal,
-      replaces: [list],
       prepare: (current) => (current?.state === "live" && current[list].set?.id === set.id ? current : undefined),
     },
     async (lease) => {

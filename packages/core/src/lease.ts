@@ -34,7 +34,10 @@ export interface HeldLease {
 /** What {@link withLease} needs to know. */
 export interface LeaseRequest {
   readonly segmentKey: SegmentKey;
-  /** Lists whose members are going to change in place: where they have a set, their counts are inexact from now until the finish. */
+  /**
+   * Lists whose members are going to change in place: where they have a set, their counts are inexact from now until the finish. That the
+   * set of another list has lost its fence or members does not stand against the work, which may be what replaces it.
+   */
   readonly changes: readonly ListName[];
   /**
    * Looks at the record before the lease is taken, in the same compare-and-swap: throws what speaks against the work, and
@@ -43,8 +46,6 @@ export interface LeaseRequest {
   readonly prepare: (current: Segment | undefined) => Segment | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: CallOptions["onProgress"];
-  /** Lists whose set the work replaces: that it has lost its fence or members does not stand against the work. */
-  readonly replaces?: readonly ListName[] | undefined;
 }
 
 /** What came of taking a lease: the work's result, or nothing because `prepare` found nothing to do. */
@@ -110,7 +111,7 @@ export async function withLease<T>(
     },
   };
   try {
-    if (taken.tookOver) await raiseFences(engine, lease, request.replaces ?? []);
+    if (taken.tookOver) await raiseFences(engine, lease, request.changes);
     return { result: await work(lease) };
   } catch (error) {
     if (lost.signal.aborted) throw staleLease(fence, error);
@@ -211,11 +212,11 @@ function isNoted(segment: Segment, fence: Fence): boolean {
   );
 }
 
-async function raiseFences(engine: Engine, lease: HeldLease, replaces: readonly ListName[]): Promise<void> {
+async function raiseFences(engine: Engine, lease: HeldLease, changes: readonly ListName[]): Promise<void> {
   for (const list of LIST_NAMES) {
     const { set } = lease.segment[list];
     const loss = set === undefined ? undefined : await raiseFence(engine, lease, set);
-    if (loss !== undefined && !replaces.includes(list)) throw loss;
+    if (loss !== undefined && changes.includes(list)) throw loss;
   }
 }
 

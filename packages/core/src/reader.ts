@@ -20,7 +20,7 @@ import { createHashWriter } from "./context-hash.js";
 import { ContextLookup, type Waiter } from "./context-lookup.js";
 import { RollcallError } from "./errors.js";
 import { RegistryFollower } from "./registry-follower.js";
-import { decide, decideAll, hasSets, type RegistrySnapshot } from "./registry-snapshot.js";
+import { decide, decideAll, hasSets, type KindView, type RegistrySnapshot, usesAny } from "./registry-snapshot.js";
 import type { SegmentStore } from "./store.js";
 
 /** Options of {@link createSegmentReader}. */
@@ -189,7 +189,10 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
   // Shared by all who wait, so that asking allocates one object.
   const memberWaiter = {
     resolved(this: MemberWaiter, resolved: ResolvedContext, newest: RegistrySnapshot) {
-      this.resolve(memberAnswer(newest, this.segmentKey, this.kind, resolved));
+      const { loss } = resolved;
+      if (loss !== undefined && usesAny(newest.segments.get(this.segmentKey), loss.lostSets))
+        this.resolve(memberFailure(loss, this.segmentKey, this.context));
+      else this.resolve(memberAnswer(newest, this.segmentKey, this.kind, resolved));
     },
     failed(this: MemberWaiter, error: unknown) {
       this.resolve(memberFailure(error, this.segmentKey, this.context));
@@ -218,7 +221,8 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
       const sent = lookup.find(snapshot, kind.name, key, now, {
         resolved(resolved, newest) {
           const current = newest.kinds.get(kind.name);
-          if (current === undefined) resolve(membershipOf(new Map(), "healthy"));
+          if (resolved.loss !== undefined) resolve(membershipWithout(resolved.loss, current, key, resolved));
+          else if (current === undefined) resolve(membershipOf(new Map(), "healthy"));
           else resolve(membershipOf(decideAll(current, resolved), judge.kind(current)));
         },
         failed(error) {
@@ -245,6 +249,19 @@ function createConfiguredReader(store: SegmentStore, settings: Settings, clock: 
     if (segment === undefined) return ANSWERED.store_error.none;
     const known = segment.kind.name === context?.kind ? segment.kind.cache.get(keyText(context.key)) : undefined;
     return ANSWERED.store_error[known === undefined ? "none" : decide(segment, known)];
+  }
+
+  // Segments that have lost members answer what was known last.
+  function membershipWithout(
+    { lostSets }: RollcallError,
+    kind: KindView | undefined,
+    key: string,
+    resolved: ResolvedContext,
+  ): Membership | Promise<Membership> {
+    if (settings.onError === "throw") return Promise.reject(resolved.loss);
+    if (kind === undefined) return membershipOf(new Map(), "store_error");
+    const known = kind.cache.get(key)?.ids.filter((id) => lostSets.includes(id)) ?? [];
+    return membershipOf(decideAll(kind, { ...resolved, ids: [...resolved.ids, ...known] }), "store_error");
   }
 
   function membershipFailure(error: unknown, context: Context): Promise<Membership> {

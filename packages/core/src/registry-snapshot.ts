@@ -153,6 +153,11 @@ export function hasSets(segment: SegmentView): boolean {
   return segment.includedId !== 0 || segment.excludedId !== 0;
 }
 
+/** Whether the segment has any of these sets. */
+export function usesAny(segment: SegmentView | undefined, sets: readonly number[]): boolean {
+  return segment !== undefined && (sets.includes(segment.includedId) || sets.includes(segment.excludedId));
+}
+
 /** What the segment says of a context: included beats excluded. */
 export function decide(segment: SegmentView, resolved: ResolvedContext): "included" | "excluded" | "none" {
   const { ids } = resolved;

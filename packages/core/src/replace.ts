@@ -81,7 +81,6 @@ async function apply(
     {
       segmentKey: request.segmentKey,
       changes: [],
-      replaces: lists.map(({ list }) => list),
       signal: options.signal,
       onProgress: options.onProgress,
       prepare(current) {

@@ -150,9 +150,8 @@ async function countUnderLease(
     engine,
     {
       segmentKey: key,
-      changes: [list],
+      changes: [],
       signal: options.signal,
-      replaces: [list],
       prepare: (current) => (current?.state === "live" && current[list].set?.id === set.id ? current : undefined),
     },
     async (lease) => {

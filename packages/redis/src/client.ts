@@ -18,8 +18,8 @@ export function clientFor(url: string, timeoutMs: number): RedisClient {
     autoResendUnfulfilledCommands: false,
     // Without it ioredis leaves commands that were on their way when the connection broke without an answer.
     maxRetriesPerRequest: 0,
-    // 1: reconnect, and do not send the command again.
-    reconnectOnError: (error) => (error.message.startsWith("READONLY") ? 1 : false),
+    // 1: reconnect, and do not send the command again. Redis 6.2 puts words of its own before what a script met.
+    reconnectOnError: (error) => (/\bREADONLY /.test(error.message) ? 1 : false),
     connectionName: "rollcall",
     lazyConnect: true,
   };

@@ -1,6 +1,6 @@
 // Talking to Redis: commands and scripts over whatever client there is, each exchange bounded in time, no error in Redis's own words.
 
-import { handleNotOpen, RollcallError } from "@rollcall/core";
+import { handleNotOpen, isRollcallError, RollcallError } from "@rollcall/core";
 import { createDeadline } from "./deadline.js";
 import { type LastError, storeError } from "./native-error.js";
 import type { Script } from "./script.js";
@@ -31,8 +31,13 @@ type ClientEvent = "error" | "ready" | "close" | "end" | "-node";
 
 /** The part of a `Cluster` that a single server's client has not. */
 interface ClusterClient extends RedisClient {
-  nodes(role: "master"): RedisClient[];
+  nodes(role: "master" | "all"): ClusterNode[];
   refreshSlotsCache(done: () => void): void;
+}
+
+/** A node of a Cluster, and what it owes replies to. */
+interface ClusterNode extends RedisClient {
+  readonly commandQueue: { readonly length: number };
 }
 
 interface Pipeline {
@@ -80,8 +85,6 @@ export interface Connection {
    * `undefined` where something has to be looked after first; {@link Connection.send} does that.
    */
   sendAtOnce(command: Command): Promise<unknown> | undefined;
-  /** The same as `send`; what it finds is confirmed by as many replicas as a write is. */
-  sendConfirmed(commands: readonly Command[]): Promise<unknown[]>;
   /** Runs scripts that read in one round trip, two where the server has forgotten them. @throws as {@link Connection.send}. */
   run(calls: readonly ScriptCall[]): Promise<unknown[]>;
   /**
@@ -94,6 +97,8 @@ export interface Connection {
    * have answered.
    */
   steadily<T>(work: (send: Connection["send"]) => Promise<T>): Promise<T>;
+  /** Whether writes wait for replicas. */
+  readonly confirms: boolean;
   /** `INFO` of the server, or of each primary of the Cluster. */
   info(): Promise<string[]>;
 }
@@ -105,10 +110,7 @@ const MOST_READS = 5;
 export function createConnection(client: RedisClient, options: ConnectionOptions): Connection {
   const { environment, ownsClient, readOnly, timeoutMs, minReplicas, replicaTimeoutMs } = options;
   const lastError: LastError = { error: undefined };
-  const { within, giveUpAll } = createDeadline(timeoutMs, () => {
-    // A connection that says nothing may be dead without a word; the client's owner decides on his own.
-    if (ownsClient) client.disconnect(true);
-  });
+  const { within, giveUpAll } = createDeadline(timeoutMs, reconnect);
   /** Whether it has answered before: from then on a client that has ended was ended by its owner. */
   let hasAnswered = false;
   /** Whether what answers is known to be the server that was opened. */
@@ -133,6 +135,17 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   // A node of a Cluster.
   client.on("-node", onLoss);
 
+  /** A connection that says nothing may be dead without a word. That of a client of the caller's is his to end. */
+  function reconnect(): void {
+    if (!ownsClient) return;
+    if (isCluster(client)) {
+      for (const node of client.nodes("all")) if (node.commandQueue.length > 0) node.disconnect();
+    } else if (client.status === "ready" || client.status === "connect") {
+      // While it connects, its own limits hold: to be interrupted then may end it.
+      client.disconnect(true);
+    }
+  }
+
   /** Nothing to wait for if the server is known. */
   function checkServer(): Promise<void> | undefined {
     // The event of a lost connection comes a moment after the status.
@@ -144,10 +157,27 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     return checking;
   }
 
+  /** Connects a client that does not do so by itself, or has given up. */
+  async function connect(): Promise<void> {
+    if (client.status !== "wait" && !(ownsClient && client.status === "end")) return;
+    try {
+      await within(client.connect());
+    } catch (cause) {
+      throw storeError(cause, lastError);
+    }
+  }
+
   async function untilChecked(): Promise<void> {
     while (!isChecked) {
       const before = losses;
-      await options.requireSameServer(sendNow);
+      try {
+        await connect();
+        await options.requireSameServer(sendNow);
+      } catch (error) {
+        // A replica, or a server that is not there yet: the next connection may lead to another one.
+        if (isRollcallError(error, "store_unavailable")) reconnect();
+        throw error;
+      }
       isChecked = losses === before;
     }
   }
@@ -178,6 +208,7 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   }
 
   function isClosed(): boolean {
+    if (ownsClient) return false;
     // A Cluster's client may stay at any status when its owner closes it, and then lets commands wait for good.
     if ("manuallyClosing" in client && client.manuallyClosing === true) return true;
     return client.status === "end" && (hasAnswered || lastError.error === undefined);
@@ -249,7 +280,7 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
 
   function requireConfirmed(counts: readonly unknown[]): void {
     const least = Math.min(...counts.map(Number));
-    if (least >= minReplicas) return;
+    if (counts.length > 0 && least >= minReplicas) return;
     throw new RollcallError(
       "store_unavailable",
       `Redis: ${least} of ${minReplicas} replicas confirmed a write within ${replicaTimeoutMs} ms; check the replicas, then repeat`,
@@ -257,15 +288,12 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   }
 
   return {
+    confirms: minReplicas > 0 && !readOnly,
     get losses() {
       return losses;
     },
     async open() {
-      try {
-        if (client.status === "wait") await within(client.connect());
-      } catch (cause) {
-        throw storeError(cause, lastError);
-      }
+      await connect();
       // ioredis chooses the database too, and says nothing where the user may not.
       const { db = 0 } = client.options as { readonly db?: number };
       if (db !== 0) await sendNow([["select", db]]);
@@ -279,12 +307,12 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
       if (!ownsClient) return;
       client.on("error", () => {});
       client.disconnect();
+      // Not every call that a client of a Cluster has under way hears of that.
+      giveUpAll();
     },
     send: (commands) => steadily((send) => send(commands)),
     sendAtOnce: (command) =>
       isChecked && client.status === "ready" && !client.isCluster ? sendAtOnce(command) : undefined,
-    sendConfirmed: (commands) =>
-      steadily((send) => (minReplicas > 0 && !readOnly ? runAndWait(commands) : send(commands))),
     run: (calls) => steadily(() => runAll(calls)),
     async write(calls) {
       if (readOnly)

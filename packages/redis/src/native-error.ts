@@ -18,6 +18,8 @@ function meaning(code: RollcallErrorCode, what: string): Meaning {
 
 const RIGHTS = meaning("access_denied", "this user lacks a right; grant it as the Redis page says");
 
+const MOVING = meaning("store_unavailable", "a slot is on its way to another node; repeat");
+
 const CERTIFICATE = meaning(
   "access_denied",
   "the server's TLS certificate is not trusted or not for this host; pass its CA (?ca=file in the URL) and connect by the name in it",
@@ -38,7 +40,7 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ["BUSY", meaning("store_unavailable", "the server is busy with a script of someone else; repeat")],
   ["MASTERDOWN", meaning("store_unavailable", "the replica has lost its primary; repeat after the fail-over")],
   ["CLUSTERDOWN", meaning("store_unavailable", "the Cluster is not whole; repeat after the fail-over")],
-  ["TRYAGAIN", meaning("store_unavailable", "a slot is on its way to another node; repeat")],
+  ["TRYAGAIN", MOVING],
   ["NOREPLICAS", meaning("store_unavailable", "fewer replicas than min-replicas-to-write; check them, then repeat")],
   ["MISCONF", meaning("store_unavailable", "the server cannot save to its disk; check it, then repeat")],
   ["MOVED", meaning("invalid_request", "the server is part of a Cluster; use redis+cluster: or a Cluster client")],
@@ -75,11 +77,17 @@ const UNREACHABLE = meaning(
   "the server did not answer; repeat when it is reachable. If it is: rediss: is for ports that speak TLS, redis: for others, and Sentinels must know the name",
 );
 
+const UNKNOWN = meaning(
+  "store_unavailable",
+  "the server answered with an error that is not known here; look at the cause, then repeat",
+);
+
 /** The error to throw instead of `cause`; one that is a `RollcallError` already stays as it is. */
 export function storeError(cause: unknown, lastError: LastError = { error: undefined }): RollcallError {
   if (isRollcallError(cause)) return cause;
   const known = meaningOf(cause);
   if (known !== undefined) return toRollcallError(known, cause);
+  if (cause instanceof Error && cause.name === "ReplyError") return toRollcallError(UNKNOWN, cause);
   const reason = lastError.error;
   return toRollcallError(meaningOf(reason) ?? UNREACHABLE, reason ?? cause);
 }
@@ -95,6 +103,7 @@ function meaningOf(error: unknown): Meaning | undefined {
   if (/DB index is out of range/i.test(error.message)) return NO_DATABASE;
   if (/cluster support disabled/i.test(error.message)) return SINGLE_SERVER;
   if (SCRIPT_RIGHTS.test(error.message)) return RIGHTS;
+  if (/attempted to access a non local key|during rehashing of the slot/i.test(error.message)) return MOVING;
   if (/wrong version number|packet length too long/i.test(error.message)) return NOT_TLS;
   const own = MEANINGS.get(firstWord(error)) ?? ("code" in error ? MEANINGS.get(String(error.code)) : undefined);
   // A Cluster's client hides the reason of the last node in an error of its own.

@@ -12,6 +12,8 @@ export interface Run {
   readonly fences: string;
   /** Bitmap: which shards of this run have ever had a member; bit 0 is the first. */
   readonly used: string;
+  /** A key that is never there. */
+  readonly absent: string;
   /** What the names of its shards start with. */
   readonly base: string;
   readonly firstShard: number;
@@ -73,6 +75,7 @@ export function createRecordKeys(prefix: string, environment: EnvironmentName): 
       return {
         fences: `${place}:fences`,
         used: `${place}:${shardBits}:used`,
+        absent: `${place}:absent`,
         base: `${place}:${shardBits}:`,
         firstShard: (index * shards) / count,
       };

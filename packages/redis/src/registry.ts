@@ -17,7 +17,7 @@ import {
   revisionConflict,
   type SegmentStore,
 } from "@rollcall/core";
-import type { Connection } from "./connection.js";
+import type { Command, Connection } from "./connection.js";
 import type { RecordKeys } from "./record-key.js";
 import * as scripts from "./script.js";
 import { isSlotCount } from "./store-options.js";
@@ -60,6 +60,8 @@ export interface Registry {
   readonly records: Pick<SegmentStore, RecordMethods>;
   /** Reads the layout, which it makes first unless it is there. @throws `layout_mismatch`, `store_read_only`. */
   open(): Promise<void>;
+  /** @throws `closed` after {@link close}. */
+  requireNotClosed(): void;
   /** Answers whether it was not closed before. */
   close(): boolean;
   /** What opening learned. @throws `closed` before it and after {@link close}. */
@@ -77,9 +79,21 @@ export function createRegistry(connection: Connection, options: RegistryOptions)
   let state: OpenedEnvironment | undefined;
   let closed = false;
 
+  function requireNotClosed(): void {
+    if (closed) throw handleNotOpen(environment, "closed");
+  }
+
   function opened(): OpenedEnvironment {
-    if (state === undefined || closed) throw handleNotOpen(environment, closed ? "closed" : "not opened");
+    requireNotClosed();
+    if (state === undefined) throw handleNotOpen(environment, "not opened");
     return state;
+  }
+
+  /** Reads what a writer may have written himself, and takes for acknowledged when he finds it. */
+  async function readConfirmed(commands: readonly Command[]): Promise<unknown[]> {
+    if (!connection.confirms) return connection.send(commands);
+    const touch = { script: scripts.touchRegistry, keys: [keys.registry], args: [] };
+    return connection.steadily(() => connection.write([...commands, touch]));
   }
 
   // Not by the script: a user who may only read opens what exists.
@@ -129,15 +143,14 @@ export function createRegistry(connection: Connection, options: RegistryOptions)
   }
 
   const records: Registry["records"] = {
-    getEnvironment: async () => decodeEnvironment(bodyOf(await readField("environment", connection.sendConfirmed))),
+    getEnvironment: async () => decodeEnvironment(bodyOf(await readField("environment", readConfirmed))),
     async putEnvironment(next, expectedRevision) {
       const args = [expectedRevision, next.revision, encodeEnvironment(next), ""];
       await swap("the environment record", [keys.registry, "environment"], args);
     },
     async getSegment(key) {
       opened();
-      // Who finds what he has written himself takes it for acknowledged.
-      const [value] = await connection.sendConfirmed([["hget", keys.segments, key]]);
+      const [value] = await readConfirmed([["hget", keys.segments, key]]);
       const text = textOf(value);
       return text === undefined ? undefined : decodeSegment(bodyOf(text));
     },
@@ -170,8 +183,9 @@ export function createRegistry(connection: Connection, options: RegistryOptions)
 
   return {
     records,
+    requireNotClosed,
     async open() {
-      if (closed) throw handleNotOpen(environment, "closed");
+      requireNotClosed();
       const layout = (await storedLayout(connection.send)) ?? (await createRecords());
       state = { slots: slotsOf(layout), layout };
     },

@@ -24,7 +24,7 @@ return ARGV[1]`);
 /**
  * Compare-and-swap of one record, which is kept behind its revision and a line feed. KEYS: registry, the HASH that holds the record. ARGV: the
  * layout record of the environment that was opened; the record's field, the revision expected or nothing, the new one, the record, the epoch to set or
- * nothing. Answers whether it was written; nil if the environment is another one or gone. A record that is there is removed first, as in
+ * nothing. Answers whether it was written; nil if the environment is another one or gone. Over a record that is there it runs at \`maxmemory\`, see
  * {@link dropRecords}.
  */
 export const putRecord = script(`
@@ -32,7 +32,7 @@ if redis.call('HGET', KEYS[1], 'layout') ~= ARGV[1] then return false end
 local present = redis.call('HGET', KEYS[2], ARGV[2])
 if present then
   if ARGV[3] == '' or string.sub(present, 1, #ARGV[3] + 1) ~= ARGV[3] .. '\\n' then return 0 end
-  redis.call('HDEL', KEYS[2], ARGV[2])
+  redis.call('HDEL', KEYS[2], '')
 elseif ARGV[3] ~= '' then return 0 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4] .. '\\n' .. ARGV[5])
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'epoch', ARGV[6]) end
@@ -57,20 +57,29 @@ if token > mine or (token == mine and holder ~= ARGV[3]) then return 'newer' end
 local newer = token < mine
 local short = ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. ARGV[4]`;
 
-/** Raises a fence. KEYS and ARGV as above, and what follows the fence in its record. Answers a refusal or nil. */
+/** Raises a fence. KEYS and ARGV as above, and what follows the fence in its record. Answers a refusal or nil. It always writes: see {@link touchRegistry}. */
 export const raiseFence = script(`${CHECK_FENCE}
-if newer then redis.call('HSET', KEYS[1], ARGV[1], short .. ARGV[5]) end
+if not newer then redis.call('HDEL', KEYS[1], '') end
+redis.call('HSET', KEYS[1], ARGV[1], newer and short .. ARGV[5] or fence)
 return false`);
 
 /**
  * Takes the fence off records of sets. KEYS: sets. ARGV: id and new record of each. At \`maxmemory\` Redis refuses what may take memory only as a script's first
- * write, so that it never stops half way; so one that frees memory begins by removing something.
+ * write, so that it never stops half way; so one that frees memory begins with a removal, of
+ * something that is not there: a key that became empty would be taken for one that has left with its slot.
  */
 export const dropRecords = script(`
-for i = 1, #ARGV, 2 do
-  redis.call('HDEL', KEYS[1], ARGV[i])
-  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-end`);
+redis.call('HDEL', KEYS[1], '')
+for i = 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end`);
+
+/**
+ * Writes the epoch over itself, so that there is something for replicas to confirm: they then have all that came before. KEYS: registry.
+ */
+export const touchRegistry = script(`
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+redis.call('HDEL', KEYS[1], '')
+if epoch then redis.call('HSET', KEYS[1], 'epoch', epoch) end
+return false`);
 
 // Where the packed id \`id\` starts in \`ids\`: a match counts only where another id ends, for the last byte of an id is below 128.
 const FIND_ID = `
@@ -88,9 +97,10 @@ const MARKER = "local marker = '\\0'";
 const MAX_VALUE_BYTES = 64;
 
 /**
- * Writes blocks of one run. KEYS: fences, the bitmap of used shards. The shards are named after the bitmap, and their slot is its slot:
- * naming them one by one would cost more than writing them. ARGV: as for the fence; the packed id; how many leading bytes of a hash the
- * shard implies; the first shard of the run; the blocks, see `block-group.ts`. Answers how many were added and removed, or a refusal.
+ * Writes blocks of one run. KEYS: fences, the bitmap of used shards, and a key that is never there. The shards are named after the bitmap, and
+ * their slot is its slot: naming them one by one would cost more than writing them. Where the slot is on its way to another node, a shard may
+ * be on either; then the missing key has both nodes refuse the script before it runs. ARGV: as for the fence; the packed id; how many leading bytes of a hash the
+ * shard implies; the first shard of the run; the blocks, see `block-group.ts`. Writes its fence anew if it changes nothing, see {@link touchRegistry}. Answers how many were added and removed, or a refusal.
  */
 export const writeBlocks = script(`${CHECK_FENCE}
 if newer then redis.call('HSET', KEYS[1], ARGV[1], short) end
@@ -174,6 +184,10 @@ while at <= #blocks do
   end
   at = at + 16 * n
 end
+if added + removed == 0 and not newer then
+  redis.call('HDEL', KEYS[1], '')
+  redis.call('HSET', KEYS[1], ARGV[1], fence)
+end
 return { added, removed }`);
 
 // KEYS[1]: a shard. ARGV: a cursor, and how many entries. A cursor means nothing to another process, to which a slot may have moved or which may
@@ -226,7 +240,8 @@ for i = 1, #entries, 2 do
     end
   end
 end
-if g > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
-if p > 0 then redis.call('HSET', KEYS[1], unpack(puts)) end
+-- In slices: Lua takes no more than 8,000 arguments, and a compact shard comes whole.
+for i = 1, g, 4000 do redis.call('HDEL', KEYS[1], unpack(gone, i, math.min(g, i + 3999))) end
+for i = 1, p, 4000 do redis.call('HSET', KEYS[1], unpack(puts, i, math.min(p, i + 3999))) end
 if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SETBIT', KEYS[3], ARGV[3], 0) end
 return next_cursor`);

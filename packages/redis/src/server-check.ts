@@ -37,6 +37,15 @@ export function requireFitServer(
     );
 }
 
+/** Checks what is said over a new connection. @throws `store_unavailable` if the server is a replica now. */
+export function requireNoReplica(replication: string): void {
+  if (/^role:slave/m.test(replication))
+    throw new RollcallError(
+      "store_unavailable",
+      "Redis: the server became a replica; repeat when the client has found the new primary",
+    );
+}
+
 /** Major and minor version of the server, as it tells clients of Redis. */
 function serverVersion(info: string): readonly [major: number, minor: number] {
   const [, major = "0", minor = "0"] = /^redis_version:(\d+)\.(\d+)/m.exec(info) ?? [];

@@ -51,7 +51,9 @@ export function createSetFences(
 ): SetFences {
   const { environment, keys, registry, strip } = options;
   let whole = new Set<MemberSetId>();
+  let lost = new Set<MemberSetId>();
   let checkedAt = -1;
+  let checking: Promise<void> | undefined;
 
   /**
    * A fence as each run keeps it: the token, and digests of who holds it and whose set it is. A set of the same number and segment in
@@ -87,35 +89,54 @@ export function createSetFences(
   }
 
   function requireWhole(sets: readonly MemberSet[]): Promise<void> | undefined {
-    const unknown = sets.filter((set) => !isWhole(set));
-    return unknown.length === 0 ? undefined : check(unknown, checkedAt);
+    return sets.every(isWhole) ? undefined : untilWhole(sets);
+  }
+
+  async function untilWhole(sets: readonly MemberSet[]): Promise<void> {
+    for (;;) {
+      const doubtful = sets.filter((set) => !isWhole(set));
+      if (doubtful.length === 0) return;
+      // One at a time: when a connection was lost, all who look something up ask for the same sets.
+      if (checking === undefined) {
+        checking = check(doubtful, checkedAt).finally(() => {
+          checking = undefined;
+        });
+        await checking;
+      } else {
+        await checking.catch(() => {});
+      }
+    }
   }
 
   function isWhole({ id }: MemberSet): boolean {
     if (checkedAt !== connection.losses) {
       whole = new Set();
+      lost = new Set();
       checkedAt = connection.losses;
     }
     return whole.has(id);
   }
 
-  async function check(unknown: readonly MemberSet[], now: number): Promise<void> {
-    const missing = new Set<MemberSetId>();
-    for (const [shardBits, ids] of idsByShardBits(unknown)) {
+  async function check(doubtful: readonly MemberSet[], now: number): Promise<void> {
+    // What is lost stays so until the set is dropped, so it is looked for once.
+    const missing = new Set(doubtful.flatMap(({ id }) => (lost.has(id) ? [id] : [])));
+    for (const [shardBits, ids] of idsByShardBits(doubtful.filter(({ id }) => !lost.has(id)))) {
       const all = Array.from(ids);
       const replies = await connection.send(runsOf(shardBits).map(({ fences }): Command => ["hmget", fences, ...all]));
       for (const fences of replies as unknown[][])
         for (const [index, fence] of fences.entries()) if (fence === null) missing.add(all[index] as MemberSetId);
     }
-    if (missing.size > 0) await requireDropped([...missing]);
-    if (connection.losses !== now) return;
-    for (const { id } of unknown) if (!missing.has(id)) whole.add(id);
+    const gone = await notDropped([...missing]);
+    if (connection.losses === now) {
+      for (const { id } of doubtful) (gone.includes(id) ? lost : whole).add(id);
+    }
+    if (gone.length > 0) throw lostMembers(environment, gone);
   }
 
-  async function requireDropped(ids: readonly MemberSetId[]): Promise<void> {
+  async function notDropped(ids: readonly MemberSetId[]): Promise<MemberSetId[]> {
+    if (ids.length === 0) return [];
     const [records] = (await connection.send([["hmget", keys.sets, ...ids]])) as [unknown[]];
-    const lost = ids.filter((_, index) => records[index] !== null && !isDropped(String(records[index])));
-    if (lost.length > 0) throw lostMembers(environment, lost);
+    return ids.filter((_, index) => records[index] !== null && !isDropped(String(records[index])));
   }
 
   async function listMemberSets(): Promise<StoredMemberSet[]> {
@@ -162,6 +183,7 @@ export function createSetFences(
       }
     },
     async dropMemberSets(sets) {
+      registry.opened();
       if (sets.length > 0) {
         const args = sets.flatMap(({ id, shardBits }) => [id, droppedRecord(shardBits)]);
         await connection.write([{ script: scripts.dropRecords, keys: [keys.sets], args }]);

@@ -29,7 +29,7 @@ import { packId, unpackIds } from "./member-set-ids.js";
 import { createRecordKeys, type ShardKeys } from "./record-key.js";
 import { createRegistry } from "./registry.js";
 import * as scripts from "./script.js";
-import { requireFitServer } from "./server-check.js";
+import { requireFitServer, requireNoReplica } from "./server-check.js";
 import { createSetFences } from "./set-fences.js";
 import { impliedBytes, passShards, type ShardPart, setBits, type VisitedPart, wholeHashes } from "./shard-pass.js";
 import { type RedisStoreOptions, settingsOf } from "./store-options.js";
@@ -69,7 +69,11 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     ...settings,
     environment,
     ownsClient: redis !== client,
-    requireSameServer: (send) => registry.requireSame(send),
+    async requireSameServer(send) {
+      // What a name leads to may have become a replica; of a Cluster the client knows who is.
+      if (!redis.isCluster) requireNoReplica(String((await send([["info", "replication"]]))[0]));
+      await registry.requireSame(send);
+    },
   });
   const slots = settings.slots ?? (redis.isCluster ? SLOTS_OF_CLUSTER : 1);
   const registry = createRegistry(connection, { environment, keys, readOnly: settings.readOnly, slots });
@@ -185,6 +189,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     capabilities: CAPABILITIES,
 
     async open() {
+      registry.requireNotClosed();
       opening ??= openOnce();
       try {
         await opening;
@@ -209,7 +214,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       const replies = await connection.write(
         groups.map(({ run, packed }) => ({
           script: scripts.writeBlocks,
-          keys: [run.fences, run.used],
+          keys: [run.fences, run.used, run.absent],
           args: [...head, run.firstShard, packed],
         })),
       );

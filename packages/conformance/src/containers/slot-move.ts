@@ -9,6 +9,8 @@ export interface SlotMove {
   readonly to: number;
   /** Moves up to `limit` keys (default 100), and resolves to how many it moved: 0 when none is left. */
   migrateKeys(limit?: number): Promise<number>;
+  /** Moves these keys, which the slot has. */
+  migrate(keys: readonly string[]): Promise<void>;
   /** Hands the slot over, whether or not it is empty: a cluster loses keys that were left behind. */
   end(): Promise<void>;
   /** Calls the move off. Keys that were moved already stay where they are, out of reach. */
@@ -38,6 +40,10 @@ export async function beginSlotMove(ground: MoveGround, { slot, from, to, master
   const mark = (node: number, ...state: readonly string[]) => ask(node, "cluster", "setslot", String(slot), ...state);
   await mark(to, "importing", idOf(from));
   await mark(from, "migrating", idOf(to));
+  const send = async (quoted: readonly string[]) => {
+    const target = [ground.ip, String(ground.portOf(to)), '""', "0", "5000"];
+    await ask(from, "--quoted-input", "migrate", ...target, "keys", ...quoted);
+  };
   return {
     slot,
     from,
@@ -46,10 +52,10 @@ export async function beginSlotMove(ground: MoveGround, { slot, from, to, master
       const listed = await ask(from, "--no-raw", "cluster", "getkeysinslot", String(slot), String(limit));
       const keys = quotedKeys(listed);
       if (keys.length === 0) return 0;
-      const target = [ground.ip, String(ground.portOf(to)), '""', "0", "5000"];
-      await ask(from, "--quoted-input", "migrate", ...target, "keys", ...keys);
+      await send(keys);
       return keys.length;
     },
+    migrate: (keys) => send(keys.map((key) => JSON.stringify(key))),
     async end() {
       // The new owner first: between the two there are then two owners for a moment, and never none.
       for (const node of [to, from, ...masters.filter((node) => node !== to && node !== from)]) {
