@@ -1,7 +1,7 @@
 // What a client must be before members are entrusted to it.
 
 import { RollcallError } from "@rollcall/core";
-import type { RedisClient } from "./connection.js";
+import type { RedisClient } from "./commands.js";
 
 /**
  * Checks that `client` never sends a write twice by itself, for a lost reply may have been a success and only core knows whether

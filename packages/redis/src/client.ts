@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { RollcallError } from "@rollcall/core";
 import { Cluster, Redis, type RedisOptions } from "ioredis";
-import type { RedisClient } from "./connection.js";
+import type { RedisClient } from "./commands.js";
 import { parseStoreUrl } from "./store-url.js";
 
 /** A client for `url`, not yet connected, that never sends a command twice and lets none wait for a server that is silent. */

@@ -1,58 +1,21 @@
-// Talking to Redis: commands and scripts over whatever client there is, each exchange bounded in time, no error in Redis's own words.
+// Talking to Redis: each exchange bounded in time, no error in Redis's own words, and nothing taken from a server that is not the one
+// that was opened.
 
 import { handleNotOpen, isRollcallError, RollcallError } from "@rollcall/core";
+import {
+  byDigest,
+  byText,
+  type Call,
+  type Command,
+  isCluster,
+  isForgotten,
+  isScript,
+  type RedisClient,
+  type ScriptCall,
+  sendCommands,
+} from "./commands.js";
 import { createDeadline } from "./deadline.js";
 import { type LastError, storeError } from "./native-error.js";
-import type { Script } from "./script.js";
-
-/** An argument as Redis takes it. */
-export type Argument = string | number | Buffer;
-
-/** A command with its arguments. */
-export type Command = readonly [name: string, ...args: Argument[]];
-
-/**
- * What is needed of a client: a `Redis` or a `Cluster` of ioredis 5 or 6. It must not resend a write whose reply was lost:
- * see {@link requireFitClient}.
- */
-export interface RedisClient {
-  readonly status: string;
-  readonly options: object;
-  readonly isCluster: boolean;
-  connect(): Promise<unknown>;
-  disconnect(reconnect?: boolean): void;
-  callBuffer(command: string, ...args: Argument[]): Promise<unknown>;
-  pipeline(): unknown;
-  on(event: ClientEvent, listener: (error: Error) => void): unknown;
-  off(event: ClientEvent, listener: (error: Error) => void): unknown;
-}
-
-type ClientEvent = "error" | "ready" | "close" | "end" | "-node";
-
-/** The part of a `Cluster` that a single server's client has not. */
-interface ClusterClient extends RedisClient {
-  nodes(role: "master" | "all"): ClusterNode[];
-  refreshSlotsCache(done: () => void): void;
-}
-
-/** A node of a Cluster, and what it owes replies to. */
-interface ClusterNode extends RedisClient {
-  readonly commandQueue: { readonly length: number };
-}
-
-interface Pipeline {
-  callBuffer(command: string, ...args: Argument[]): unknown;
-  exec(): Promise<[error: Error | null, reply: unknown][] | null>;
-}
-
-/** A script to run. */
-export interface ScriptCall {
-  readonly script: Script;
-  readonly keys: readonly string[];
-  readonly args: readonly Argument[];
-}
-
-type Call = ScriptCall | Command;
 
 /** How a connection waits. */
 export interface ConnectionOptions {
@@ -199,7 +162,7 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     if (isClosed()) throw handleNotOpen(environment, "closed");
     requirePrimary();
     try {
-      const replies = await within(sent(commands, to));
+      const replies = await within(sendCommands(to, commands));
       hasAnswered ||= replies.some((reply) => !(reply instanceof Error));
       return replies;
     } catch (cause) {
@@ -333,46 +296,4 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
       return replies.map((reply) => String(requireReplies(reply)[0]));
     },
   };
-}
-
-function sent(commands: readonly Command[], to: RedisClient): Promise<unknown[]> {
-  const [only] = commands;
-  if (commands.length > 1 && !to.isCluster) return pipelined(to, commands);
-  return commands.length === 1 && only !== undefined ? alone(to, only) : oneByOne(to, commands);
-}
-
-async function alone(client: RedisClient, [name, ...args]: Command): Promise<unknown[]> {
-  return [await client.callBuffer(name, ...args).catch((error) => error)];
-}
-
-async function pipelined(client: RedisClient, commands: readonly Command[]): Promise<unknown[]> {
-  const pipeline = client.pipeline() as Pipeline;
-  for (const command of commands) pipeline.callBuffer(...(command as [string, ...Argument[]]));
-  const replies = (await pipeline.exec()) ?? [];
-  return replies.map(([error, reply]) => error ?? reply);
-}
-
-// A Cluster's client follows MOVED, ASK and TRYAGAIN for a command on its own, and not for a part of a pipeline.
-function oneByOne(client: RedisClient, commands: readonly Command[]): Promise<unknown[]> {
-  return Promise.all(commands.map(([name, ...args]) => client.callBuffer(name, ...args).catch((error) => error)));
-}
-
-function isCluster(client: RedisClient): client is ClusterClient {
-  return client.isCluster;
-}
-
-function isScript(call: Call): call is ScriptCall {
-  return "script" in call;
-}
-
-function byDigest({ script, keys, args }: ScriptCall): Command {
-  return ["evalsha", script.sha1, keys.length, ...keys, ...args];
-}
-
-function byText({ script, keys, args }: ScriptCall): Command {
-  return ["eval", script.text, keys.length, ...keys, ...args];
-}
-
-function isForgotten(reply: unknown): boolean {
-  return reply instanceof Error && reply.message.startsWith("NOSCRIPT");
 }

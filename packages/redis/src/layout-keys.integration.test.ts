@@ -6,7 +6,7 @@ import { type ContextHashes, contextHash, createRollcall } from "@rollcall/core"
 import keySlot from "cluster-key-slot";
 import { Redis } from "ioredis";
 import { describe, expect, inject, it } from "vitest";
-import type { Argument } from "./connection.js";
+import type { Argument } from "./commands.js";
 import { NO_RESENDING } from "./deployments.test-setup.js";
 import { adminClient, contentsOf, keysOf } from "./keyspace.test-setup.js";
 import { busyLife, storeOpener } from "./layout.test-setup.js";

@@ -1,6 +1,6 @@
 // A client of the real Cluster that keeps a record of what is sent by it.
 
-import type { Argument } from "./connection.js";
+import type { Argument } from "./commands.js";
 import { CLUSTER, type OwnedClient } from "./deployments.test-setup.js";
 
 interface RecordedClient {

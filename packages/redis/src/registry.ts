@@ -17,7 +17,8 @@ import {
   revisionConflict,
   type SegmentStore,
 } from "@rollcall/core";
-import type { Command, Connection } from "./connection.js";
+import type { Command } from "./commands.js";
+import type { Connection } from "./connection.js";
 import type { RecordKeys } from "./record-key.js";
 import * as scripts from "./script.js";
 import { isSlotCount } from "./store-options.js";

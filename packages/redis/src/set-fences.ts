@@ -18,7 +18,8 @@ import {
   type SegmentStore,
   type StoredMemberSet,
 } from "@rollcall/core";
-import type { Argument, Command, Connection } from "./connection.js";
+import type { Argument, Command } from "./commands.js";
+import type { Connection } from "./connection.js";
 import type { RecordKeys } from "./record-key.js";
 import { bodyOf, lostEnvironment, parsedJson, type Registry, readHash } from "./registry.js";
 import * as scripts from "./script.js";

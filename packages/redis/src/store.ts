@@ -24,7 +24,8 @@ import {
 import { bufferOf, groupBlocks } from "./block-group.js";
 import { clientFor } from "./client.js";
 import { requireFitClient } from "./client-check.js";
-import { type Command, type Connection, createConnection, type RedisClient, type ScriptCall } from "./connection.js";
+import type { Command, RedisClient, ScriptCall } from "./commands.js";
+import { type Connection, createConnection } from "./connection.js";
 import { packId, unpackIds } from "./member-set-ids.js";
 import { createRecordKeys, type ShardKeys } from "./record-key.js";
 import { createRegistry } from "./registry.js";
