@@ -1,13 +1,16 @@
-// Every promise of the port on one server, by URL.
+// Every promise of the port on one server, through a pool of the caller's.
 import { conformance } from "@rollcall/conformance";
+import pg from "pg";
 import { createPostgresStore } from "./index.js";
-import { dropSchema, newSchema, urlOf } from "./place.test-setup.js";
+import { dropSchema, newSchema, SERVER } from "./place.test-setup.js";
+
+const pool = new pg.Pool({ ...SERVER, max: 20 });
 
 conformance("@rollcall/postgres on one server", {
   async createDatabase() {
     const schema = newSchema();
     return {
-      createStore: (environment) => createPostgresStore(urlOf(schema), { environment }),
+      createStore: (environment) => createPostgresStore(pool, { environment, schema }),
       dispose: () => dropSchema(schema),
     };
   },
