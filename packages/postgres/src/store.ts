@@ -3,6 +3,7 @@
 
 import {
   type Block,
+  CONTEXT_HASH_BYTES,
   type ContextHashes,
   concatHashes,
   type EnvironmentName,
@@ -113,8 +114,15 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
       return { added: Number(row?.added), removed: Number(row?.removed) };
     },
     async findMemberSets(hashes, among) {
+      const asked = askedAbout(among);
+      const [shardBits, ...otherSizes] = asked.sizes;
+      // The usual question: one context, among sets of one size.
+      if (shardBits !== undefined && otherSizes.length === 0 && hashes.length === CONTEXT_HASH_BYTES) {
+        const rows = await read(statements.findOne, [asked.ids, shardOf(hashes, 0, shardBits), uuidOf(hashes)]);
+        return [rows.map(({ id }) => Number(id) as MemberSetId)];
+      }
       const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
-      const rows = await read(statements.find, lookupValues(hashes, among));
+      const rows = await read(statements.find, lookupValues(hashes, asked));
       for (const { place, id } of rows) found[Number(place) - 1]?.push(Number(id) as MemberSetId);
       return found;
     },
@@ -170,22 +178,41 @@ function blockValues(blocks: readonly Block[]): unknown[] {
   ];
 }
 
+/** The sets of a lookup: their sizes, each once, and their ids and sizes in two arrays. */
+interface AskedSets {
+  readonly sizes: readonly number[];
+  readonly ids: string;
+  readonly bits: string;
+}
+
+/** By the array: a reader passes the same one until the registry changes. */
+const askedSets = new WeakMap<readonly MemberSet[], AskedSets>();
+
+function askedAbout(among: readonly MemberSet[]): AskedSets {
+  const known = askedSets.get(among);
+  if (known !== undefined) return known;
+  const ids = numbers(among.map(({ id }) => id));
+  const bits = numbers(among.map(({ shardBits }) => shardBits));
+  const asked = { sizes: [...idsByShardBits(among).keys()], ids, bits };
+  askedSets.set(among, asked);
+  return asked;
+}
+
 /** The hashes; for each size of shards and each hash which shard to look into; and the sets with their sizes. */
-function lookupValues(hashes: ContextHashes, among: readonly MemberSet[]): unknown[] {
-  const [places, sizes, shards]: [number[], number[], number[]] = [[], [], []];
-  for (const shardBits of idsByShardBits(among).keys()) {
+function lookupValues(hashes: ContextHashes, { sizes, ids, bits }: AskedSets): unknown[] {
+  const [places, ofSize, shards]: [number[], number[], number[]] = [[], [], []];
+  for (const shardBits of sizes) {
     for (let index = 0; index < hashCount(hashes); index++) {
       places.push(index + 1);
-      sizes.push(shardBits);
+      ofSize.push(shardBits);
       shards.push(shardOf(hashes, index, shardBits));
     }
   }
-  const ids = numbers(among.map(({ id }) => id));
-  return [encodeHashes([hashes]), numbers(places), numbers(sizes), numbers(shards), ids, numbers(among.map(bitsOf))];
+  return [encodeHashes([hashes]), numbers(places), numbers(ofSize), numbers(shards), ids, bits];
 }
 
-function bitsOf({ shardBits }: MemberSet): number {
-  return shardBits;
+function uuidOf(hash: ContextHashes): string {
+  return Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString("hex");
 }
 
 /** An array of numbers as PostgreSQL reads it. */
@@ -219,6 +246,9 @@ function statementsFor(schema: string) {
         OFFSET 0
       ) AS changed ON true
       GROUP BY fence.refusal`,
+    findOne: `
+      SELECT b.set_id AS id FROM ${blocks} b
+      WHERE b.set_id = ANY ($1::bigint[]) AND b.shard = $2::int AND $3::uuid = ANY (b.members)`,
     // One probe of the index for each set and hash, whatever the planner knows of the table.
     find: `
       SELECT h.place, s.id
