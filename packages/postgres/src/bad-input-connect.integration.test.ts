@@ -92,6 +92,11 @@ describe("TLS", () => {
       { code: "access_denied", remedy: /certificate.*name/ },
     ],
     [
+      "to an address that is not in the certificate",
+      () => urlOf(schema, { at: SERVER.inner, more: `&sslrootcert=${caFile(SERVER.ca)}` }),
+      certificate,
+    ],
+    [
       "to PgBouncer, which speaks none here",
       () => urlOf(schema, { at: inject("pgBouncer"), more: "&sslmode=require" }),
       { code: "access_denied", remedy: /TLS/ },

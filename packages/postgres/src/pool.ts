@@ -25,12 +25,14 @@ export function poolFor(url: PostgresUrl, timeoutMs: number): pg.Pool {
   return pool;
 }
 
-function tlsOptions({ sslMode, rootCertificate }: PostgresUrl) {
+function tlsOptions({ host, sslMode, rootCertificate }: PostgresUrl) {
   if (sslMode === "disable") return false;
   if (sslMode === "require") return { rejectUnauthorized: false };
-  if (rootCertificate === undefined) return { rejectUnauthorized: true };
+  // pg names the server only where it is no address, and then Node takes any certificate for `localhost`.
+  const verified = { rejectUnauthorized: true, host };
+  if (rootCertificate === undefined) return verified;
   try {
-    return { rejectUnauthorized: true, ca: readFileSync(rootCertificate, "utf8") };
+    return { ...verified, ca: readFileSync(rootCertificate, "utf8") };
   } catch (cause) {
     const message = `the file ${rootCertificate} of sslrootcert= cannot be read; name a PEM file`;
     throw new RollcallError("invalid_request", message, { cause });

@@ -8,7 +8,10 @@ type Bouncer = Awaited<ReturnType<typeof startPgBouncer>>;
 
 declare module "vitest" {
   interface ProvidedContext {
-    readonly postgresServer: Pick<Server, "host" | "port" | "user" | "password" | "database" | "ca" | "wrongCa">;
+    readonly postgresServer: Pick<
+      Server,
+      "host" | "port" | "inner" | "user" | "password" | "database" | "ca" | "wrongCa"
+    >;
     readonly pgBouncer: Pick<Bouncer, "host" | "port">;
   }
 }
@@ -26,8 +29,8 @@ export default async function startServers(project: TestProject): Promise<() => 
   });
   const bouncer = await startPgBouncer(server);
   await server.psql(`CREATE ROLE ${SYNCER.user} LOGIN PASSWORD '${SYNCER.password}'`);
-  const { host, port, user, password, database, ca, wrongCa } = server;
-  project.provide("postgresServer", { host, port, user, password, database, ca, wrongCa });
+  const { host, port, inner, user, password, database, ca, wrongCa } = server;
+  project.provide("postgresServer", { host, port, inner, user, password, database, ca, wrongCa });
   project.provide("pgBouncer", { host: bouncer.host, port: bouncer.port });
   return async () => {
     await Promise.all([server.stop(), bouncer.stop()]);
