@@ -195,8 +195,11 @@ describe("a client of the caller's", () => {
   });
 });
 
+/** For containers of a test's own. No store waits so long. */
+const timeout = 120_000;
+
 describe("a server", () => {
-  it("that is a standby is refused, and taken when it was promoted", async () => {
+  it("that is a standby is refused, and taken when it was promoted", { timeout }, async () => {
     await using server = await startPostgresServer({ standby: true });
     const { standby } = server;
     const login = `${server.user}:${encodeURIComponent(server.password)}`;
@@ -223,7 +226,7 @@ describe("a server", () => {
     await storeAt(urlOf(schema, { at: proxy })).open();
   });
 
-  it("that PgBouncer cannot reach is not waited for", async () => {
+  it("that PgBouncer cannot reach is not waited for", { timeout }, async () => {
     await using server = await startPostgresServer();
     await using bouncer = await startPgBouncer(server);
     const login = `${server.user}:${encodeURIComponent(server.password)}`;

@@ -61,7 +61,7 @@ case $action in
 init)
   mkdir -p ${home}/data ${home}/tls && cp ${home}/files/*.pem ${home}/tls/ && cp ${home}/files/password ${home}/password || exit 1
   chown -R postgres ${home}/data ${home}/tls ${home}/password && chmod 600 ${home}/tls/key.pem || exit 1
-  as "initdb -D $data -U ${user} -E UTF8 --locale=C --auth-local=trust --auth-host=scram-sha-256 --pwfile=${home}/password" || exit 1
+  as "initdb -N -D $data -U ${user} -E UTF8 --locale=C --auth-local=trust --auth-host=scram-sha-256 --pwfile=${home}/password" || exit 1
   cat ${home}/files/postgresql.conf >>"$data/postgresql.conf" && cp ${home}/files/pg_hba.conf "$data/pg_hba.conf"
   ;;
 copy) as "pg_basebackup -h /tmp -p ${port} -U ${user} -D $data -R -c fast" ;;
@@ -160,7 +160,7 @@ function files(
     ...settings,
   };
   const lines = Object.entries(all).map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`);
-  const rules = ["local all all trust", ...hba, "host all all all scram-sha-256"];
+  const rules = ["local all all trust", "local replication all trust", ...hba, "host all all all scram-sha-256"];
   return [
     { path: `${home}/files/postgres.sh`, content: scriptText },
     { path: `${home}/files/password`, content: password },
