@@ -137,9 +137,9 @@ describe("a server out of reach", () => {
   it("that stops answering, and answers again", async () => {
     await using proxy = await startTcpProxy(SERVER);
     const schema = newSchema();
-    const pool = poolOf({ host: proxy.host, port: proxy.port, connectionTimeoutMillis: 300 });
+    const pool = poolOf({ host: proxy.host, port: proxy.port, connectionTimeoutMillis: 2_000 });
     for (const target of [urlOf(schema, { at: proxy }), pool]) {
-      const store = storeAt(target, { schema, timeoutMs: 300 });
+      const store = storeAt(target, { schema, timeoutMs: 2_000 });
       await storeAt(urlOf(schema)).open();
       await store.open();
       proxy.freeze();
@@ -150,7 +150,7 @@ describe("a server out of reach", () => {
   });
 
   it("whose connections are all in use", async () => {
-    const pool = poolOf({ max: 1, connectionTimeoutMillis: 200 });
+    const pool = poolOf({ max: 1, connectionTimeoutMillis: 2_000 });
     const taken = await pool.connect();
     const store = storeAt(pool, { schema: newSchema() });
     await expectRefusal(() => store.open(), { code: "store_unavailable", remedy: /connection.*pool/, secrets });

@@ -55,6 +55,8 @@ export async function startPgBouncer(
       "pool_mode = transaction",
       `default_pool_size = ${poolSize}`,
       "max_client_conn = 500",
+      // Seconds until it tries a server again that it could not reach.
+      "server_login_retry = 1",
     ];
     const logins = [server, ...users].map((login) => `${quoted(login.user)} ${quoted(login.password)}`);
     await container.write([
