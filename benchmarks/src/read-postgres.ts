@@ -6,7 +6,7 @@ import { withPostgres } from "./measured-postgres.js";
 import { openMembershipRows } from "./membership-rows.js";
 import { type Load, segmentKey, segmentsText } from "./segment-loading.js";
 import { loadRows, loadSegments, withRollcall } from "./segments-postgres.js";
-import { BUSY, SLICES_COUNTED, SLICES_OF, type Times, timeLookups } from "./timed-lookups.js";
+import { BUSY, SLICES_COUNTED, type Times, timeLookups } from "./timed-lookups.js";
 
 const CONTEXTS = 1_000_000;
 /** Alone a segment holds all contexts; of several each holds a tenth. With so many, at least so much of the peer's rate. */
@@ -16,6 +16,11 @@ const CASES = [
   { segments: 100, least: 0.5 },
 ] as const;
 const ONE_IN = 10;
+/** A lookup takes some hundred microseconds on either side. */
+const SLICES_OF: ReadonlyMap<number, number> = new Map([
+  [1, 300],
+  [BUSY, 3_000],
+]);
 
 /** Ways to learn which segments a context is in. */
 const WAYS = ["peer", "membership", "isMember"] as const;
@@ -32,7 +37,7 @@ async function lookups({ url, contexts, oneIn }: Load): Promise<Times<Way>> {
         membership: async (key) => (await reader.membership({ kind: "user", key })).segments.get(segment) === true,
         isMember: async (key) => (await reader.isMember(segment, { kind: "user", key })).member,
       },
-      { contexts, oneIn },
+      { contexts, oneIn, slicesOf: SLICES_OF },
     );
     reader.close();
     await peer.close();

@@ -3,7 +3,7 @@
 import { isIn, keyOf } from "./audience.js";
 import { median } from "./benchmark.js";
 
-/** Lookups under way at any time, and how many of them make a slice. */
+/** Lookups under way at any time, and how many of them make a slice unless told otherwise. */
 export const BUSY = 100;
 export const SLICES_OF: ReadonlyMap<number, number> = new Map([
   [1, 2_000],
@@ -23,11 +23,15 @@ export type Times<Way extends string> = Record<number, Record<Way, number>>;
 /** Asks in every way about the same of `contexts` people, of whom segment 0 holds one in `oneIn`. @throws on a wrong answer. */
 export async function timeLookups<Way extends string>(
   ways: Readonly<Record<Way, Lookup>>,
-  { contexts, oneIn }: { readonly contexts: number; readonly oneIn: number },
+  {
+    contexts,
+    oneIn,
+    slicesOf = SLICES_OF,
+  }: { readonly contexts: number; readonly oneIn: number; readonly slicesOf?: ReadonlyMap<number, number> },
 ): Promise<Times<Way>> {
   const names = Object.keys(ways) as Way[];
   const times: Times<Way> = {};
-  for (const [atOnce, slice] of SLICES_OF) {
+  for (const [atOnce, slice] of slicesOf) {
     const all = new Map(names.map((way) => [way, [] as number[]]));
     for (let number = 0; number < SLICES; number++) {
       const asked = Array.from({ length: slice }, () => Math.floor(Math.random() * contexts));
