@@ -8,7 +8,7 @@ import { type HeldLease, withLease } from "./lease.js";
 import { type ContextKind, contextKindSchema, parseName } from "./names.js";
 import type { CallOptions, ForgetReport } from "./rollcall.js";
 import { LIST_NAMES, type ListName, type MemberSet, type MemberSetId, type Segment } from "./segment.js";
-import { orIfLost } from "./set-writer.js";
+import { unlessLost } from "./set-writer.js";
 import type { Fence } from "./store.js";
 
 /** See `Rollcall.forget`. */
@@ -30,9 +30,7 @@ export async function forget(
     // A writer under way may be about to bring the context in: then the lease must be waited for.
     const mayHold = isOfKind && segment.lease.holder !== undefined;
     // A set that has lost members may be one that waits for its sweep: it is looked at under the lease.
-    const holding = mayHold
-      ? undefined
-      : await orIfLost(setsWith(engine, hash, setsOf(segment, kind), signal), undefined);
+    const holding = mayHold ? undefined : await unlessLost(setsWith(engine, hash, setsOf(segment, kind), signal));
     if (holding?.length === 0) continue;
     const leased = await withLease(
       engine,

@@ -9,7 +9,7 @@ import type { Snapshot } from "./members.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { ReplaceOptions } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, type Segment } from "./segment.js";
-import { countBySet, countMembers, orIfLost } from "./set-writer.js";
+import { countBySet, countMembers, unlessLost } from "./set-writer.js";
 import { flipped, type StagedSet, writeStagedSet } from "./staged-set.js";
 import { admit, applied, parseSyncRequest, type SyncRequest } from "./sync-request.js";
 
@@ -167,7 +167,7 @@ async function plan(
       members += hashCount(chunk.adds);
       duplicates += chunk.records - hashCount(chunk.adds);
       if (set === undefined) continue;
-      const shared = await orIfLost(countMembers(engine, [chunk.adds], set, options.signal), undefined);
+      const shared = await unlessLost(countMembers(engine, [chunk.adds], set, options.signal));
       kept += shared ?? 0;
       isWhole &&= shared !== undefined;
     }
@@ -191,7 +191,7 @@ async function plan(
 async function presentMembers({ store }: Engine, lease: HeldLease, list: ListName): Promise<Count> {
   const { set, count } = lease.segment[list];
   if (set === undefined || lease.wasExact[list]) return exactly(count.value);
-  const found = await orIfLost(countBySet(store, set, lease.signal), undefined);
+  const found = await unlessLost(countBySet(store, set, lease.signal));
   return found === undefined ? { value: count.value, exact: false } : exactly(found);
 }
 

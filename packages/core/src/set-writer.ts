@@ -67,14 +67,13 @@ export async function writeMembers(
       retrying(() => store.writeBlocks(set, window.blocks, lease.fence), { signal, onRetry }),
       compareWith === undefined
         ? 0
-        : orIfLost(
+        : unlessLost(
             countMembers(
               engine,
               window.blocks.map((block) => block.adds),
               compareWith,
               signal,
             ),
-            undefined,
           ),
     ]);
     // Both have ended by now: nothing of this write goes on after its lease.
@@ -126,12 +125,12 @@ export async function countMembers(
   return found;
 }
 
-/** What `work` finds; `instead` where the set that it reads has lost members. */
-export async function orIfLost<T, Instead>(work: Promise<T>, instead: Instead): Promise<T | Instead> {
+/** What `work` finds; `undefined` where the set that it reads has lost members. */
+export async function unlessLost<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work;
   } catch (error) {
-    if (isLossOfMembers(error)) return instead;
+    if (isLossOfMembers(error)) return undefined;
     throw error;
   }
 }
