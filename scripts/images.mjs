@@ -15,6 +15,8 @@ import { root, run } from "./workspace.mjs";
  * cannot be had. The variable `ROLLCALL_<SERVER>_IMAGE` says which one the tests use.
  */
 const servers = {
+  pgbouncer: { official: "edoburu/pgbouncer:latest", built: "rollcall/pgbouncer:bookworm" },
+  postgres: { official: "postgres:17-alpine", built: "rollcall/postgres:bookworm" },
   redis: { official: "redis:7-alpine", built: "rollcall/redis:bookworm" },
 };
 

@@ -1,8 +1,8 @@
 // The other side of the Redis benchmarks: the layout of LaunchDarkly's Relay Proxy and SDKs, one record for each context, by ioredis.
 
 import { hash } from "node:crypto";
-import type { MemberChange } from "@rollcall/core";
 import type { ChainableCommander, Redis } from "ioredis";
+import type { KeyChange } from "./key-changes.js";
 import { connectTo } from "./measured-redis.js";
 
 /** A store of that layout. */
@@ -13,11 +13,6 @@ export interface BigSegments {
   /** The segments of a context, as an SDK reads them: excluded ones are `false`, included ones `true`. */
   membership(key: string): Promise<Record<string, boolean>>;
   close(): void;
-}
-
-/** A change of a context that is named by its key. */
-export interface KeyChange extends MemberChange {
-  readonly member: string;
 }
 
 /** How a {@link BigSegments} talks to the server. */

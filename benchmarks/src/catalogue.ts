@@ -4,11 +4,14 @@ import type { Benchmark } from "./benchmark.js";
 import { hashBenchmark } from "./hash.js";
 import { latencyRedisBenchmark } from "./latency-redis.js";
 import { mergeLmdbBenchmark } from "./merge-lmdb.js";
+import { mergePostgresBenchmark } from "./merge-postgres.js";
 import { mergeRedisBenchmark } from "./merge-redis.js";
 import { parseBenchmark } from "./parse.js";
 import { readLmdbBenchmark } from "./read-lmdb.js";
+import { readPostgresBenchmark } from "./read-postgres.js";
 import { readRedisBenchmark } from "./read-redis.js";
 import { replaceLmdbBenchmark } from "./replace-lmdb.js";
+import { replacePostgresBenchmark } from "./replace-postgres.js";
 import { replaceRedisBenchmark } from "./replace-redis.js";
 import { sizeLmdbBenchmark } from "./size-lmdb.js";
 
@@ -22,5 +25,8 @@ export const benchmarks: readonly Benchmark[] = [
   replaceRedisBenchmark,
   mergeRedisBenchmark,
   latencyRedisBenchmark,
+  readPostgresBenchmark,
+  replacePostgresBenchmark,
+  mergePostgresBenchmark,
   parseBenchmark,
 ];

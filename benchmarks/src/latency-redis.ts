@@ -7,7 +7,8 @@ import { atMost, type Benchmark, membersText, type RunOptions, round } from "./b
 import { openBigSegments } from "./big-segments-redis.js";
 import { connectTo, type MeasuredRedis, withRedis } from "./measured-redis.js";
 import { withRollcall } from "./rollcall-redis.js";
-import { bigSegmentRef, segmentKey } from "./segments-redis.js";
+import { segmentKey } from "./segment-loading.js";
+import { bigSegmentRef } from "./segments-redis.js";
 
 const MEMBERS = 1_000_000;
 const ROUNDS = 3;

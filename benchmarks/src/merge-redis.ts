@@ -1,12 +1,14 @@
 // merge-redis: small deltas into a large segment on Redis, against the same changes by pipelined SADD and SREM, and beside more and
 // more other segments.
 
-import { keyOf, type SegmentShare, streamMembers } from "./audience.js";
+import { type SegmentShare, streamMembers } from "./audience.js";
 import { atLeast, atMost, type Benchmark, membersText, round } from "./benchmark.js";
-import { type BigSegments, type KeyChange, openBigSegments } from "./big-segments-redis.js";
+import { type BigSegments, openBigSegments } from "./big-segments-redis.js";
+import { type KeyChange, shuffledPeople, toAndFro } from "./key-changes.js";
 import { withRedis } from "./measured-redis.js";
 import { age, type OpenEnvironment, withRollcall } from "./rollcall-redis.js";
-import { bigSegmentRef, segmentKey, segmentsText } from "./segments-redis.js";
+import { segmentKey, segmentsText } from "./segment-loading.js";
+import { bigSegmentRef } from "./segments-redis.js";
 
 const MEMBERS = 1_000_000;
 /** How many segments there are when a figure is taken. The first is the one that is changed; each other one holds a tenth. */
@@ -91,33 +93,6 @@ async function measure(sides: Record<SideName, MergeSide>, members: number): Pro
     }
   }
   return costs;
-}
-
-/** All people, each once, in an order that has nothing to do with that of their hashes; endless. */
-function* shuffledPeople(members: number): Generator<string> {
-  for (let i = 0; ; i++) yield keyOf((i * STRIDE) % members);
-}
-
-/** A prime, so that it visits everyone. */
-const STRIDE = 611_953;
-
-/**
- * Deltas of so many changes. Each brings back half as many members as the one before removed, and removes others; the last brings back
- * all that are missing. So each change is one, meets a context that may be in other segments too, and the segment keeps its size.
- */
-function* toAndFro(people: Iterator<string>, changes: number, deltas: number): Generator<KeyChange[]> {
-  const gone: string[] = [];
-  for (let number = 1; number <= deltas; number++) {
-    const isLast = number === deltas;
-    const back = gone.splice(0, isLast ? gone.length : Math.ceil(changes / 2));
-    const going = Array.from({ length: isLast ? 0 : changes - back.length }, () => String(people.next().value));
-    gone.push(...going);
-    yield [...back.map((member) => change(member, "add")), ...going.map((member) => change(member, "remove"))];
-  }
-}
-
-function change(member: string, change: KeyChange["change"]): KeyChange {
-  return { member, change };
 }
 
 export const mergeRedisBenchmark: Benchmark = {

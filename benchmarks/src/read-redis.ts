@@ -1,38 +1,24 @@
 // read-redis: uncached lookups of a SegmentReader on Redis, against the two SMEMBERS by which an SDK reads a context.
 
 import { createSegmentReader } from "@rollcall/core";
-import { isIn, keyOf } from "./audience.js";
-import { atLeast, type Benchmark, median, membersText, round } from "./benchmark.js";
+import { atLeast, type Benchmark, membersText, round } from "./benchmark.js";
 import { openBigSegments } from "./big-segments-redis.js";
 import { withRedis } from "./measured-redis.js";
 import { withRollcall } from "./rollcall-redis.js";
-import { bigSegmentRef, type Load, loadBigSegments, loadSegments, segmentKey, segmentsText } from "./segments-redis.js";
+import { type Load, segmentKey, segmentsText } from "./segment-loading.js";
+import { bigSegmentRef, loadBigSegments, loadSegments } from "./segments-redis.js";
+import { BUSY, type Lookup, SLICES_COUNTED, SLICES_OF, type Times, timeLookups } from "./timed-lookups.js";
 
 const CONTEXTS = 1_000_000;
 /** Alone a segment holds all contexts; of several each holds a tenth. */
 const SEGMENTS = [1, 10, 100] as const;
 const ONE_IN = 10;
-/** Lookups under way at any time, and how many of them make a slice. */
-const BUSY = 100;
-const SLICES_OF: ReadonlyMap<number, number> = new Map([
-  [1, 2_000],
-  [BUSY, 20_000],
-]);
-const SLICES = 14;
-const WARM_UP = 4;
-
 /** Ways to learn which segments a context is in; the first two are the peer's. */
 const WAYS = ["peer", "peer, together", "membership", "isMember"] as const;
 type Way = (typeof WAYS)[number];
 
-/** Answers whether a context is in the segment that is asked about. */
-type Lookup = (key: string) => Promise<boolean>;
-
-/** Nanoseconds per lookup, by the number under way. */
-type Times = Record<number, Record<Way, number>>;
-
 /** Looks the same contexts up in every way, slices in turn: what disturbs one disturbs the others. */
-async function lookups({ url, contexts, oneIn }: Load): Promise<Times> {
+async function lookups({ url, contexts, oneIn }: Load): Promise<Times<Way>> {
   return withRollcall(url, {}, async ({ store }) => {
     const reader = createSegmentReader({ store, cacheSize: 0, onError: "throw" });
     const [plain, together] = await Promise.all([openBigSegments(url), openBigSegments(url, { asking: "together" })]);
@@ -43,44 +29,12 @@ async function lookups({ url, contexts, oneIn }: Load): Promise<Times> {
       membership: async (key) => (await reader.membership({ kind: "user", key })).segments.get(segment) === true,
       isMember: async (key) => (await reader.isMember(segment, { kind: "user", key })).member,
     };
-    const times: Times = {};
-    for (const [atOnce, slice] of SLICES_OF) {
-      const all: Record<Way, number[]> = { peer: [], "peer, together": [], membership: [], isMember: [] };
-      for (let number = 0; number < SLICES; number++) {
-        const asked = Array.from({ length: slice }, () => Math.floor(Math.random() * contexts));
-        const keys = asked.map(keyOf);
-        const members = asked.filter((i) => isIn({ number: 0, oneIn }, i)).length;
-        for (const way of WAYS) {
-          const started = performance.now();
-          const found = await countMembers(ways[way], keys, atOnce);
-          const ms = performance.now() - started;
-          if (found !== members) throw new Error(`${way}: ${found} members found, not ${members}`);
-          if (number >= WARM_UP) all[way].push((ms * 1e6) / slice);
-        }
-      }
-      times[atOnce] = {
-        peer: median(all.peer),
-        "peer, together": median(all["peer, together"]),
-        membership: median(all.membership),
-        isMember: median(all.isMember),
-      };
-    }
+    const times = await timeLookups(ways, { contexts, oneIn });
     reader.close();
     plain.close();
     together.close();
     return times;
   });
-}
-
-/** As many callers as lookups are to be under way; each asks its next one when the one before is answered. */
-async function countMembers(lookup: Lookup, keys: readonly string[], atOnce: number): Promise<number> {
-  let members = 0;
-  let next = 0;
-  async function call(): Promise<void> {
-    for (let key = keys[next++]; key !== undefined; key = keys[next++]) if (await lookup(key)) members++;
-  }
-  await Promise.all(Array.from({ length: atOnce }, call));
-  return members;
 }
 
 export const readRedisBenchmark: Benchmark = {
@@ -91,7 +45,7 @@ export const readRedisBenchmark: Benchmark = {
     const { quick, runSide, onProgress } = options;
     const contexts = quick ? CONTEXTS / 20 : CONTEXTS;
     return withRedis(options, async ({ url, description, empty }) => {
-      const found: { readonly segments: number; readonly times: Times }[] = [];
+      const found: { readonly segments: number; readonly times: Times<Way> }[] = [];
       for (const segments of SEGMENTS) {
         onProgress(`${segmentsText(segments)}: loading both layouts`);
         await empty();
@@ -117,7 +71,7 @@ export const readRedisBenchmark: Benchmark = {
         ),
         notes: [
           `${description}. Both layouts lie on the same server, and every way is asked about the same contexts.`,
-          `One by one, and ${BUSY} under way: so many callers, each of which asks again when it has its answer. Each side uses one connection. The median of ${SLICES - WARM_UP} slices, the ways in turn.`,
+          `One by one, and ${BUSY} under way: so many callers, each of which asks again when it has its answer. Each side uses one connection. The median of ${SLICES_COUNTED} slices, the ways in turn.`,
           `Peer: SMEMBERS of the included segments and then of the excluded ones, as the SDKs do, on ioredis as it is; which the bounds are against; "together" is the same with enableAutoPipelining, which the SDKs do not set and a user of theirs can.`,
           "membership answers all segments of the context, as the peer's lookup does, and isMember one. cacheSize is 0.",
           `${membersText(contexts)} contexts, drawn at random. One segment holds all of them, of several each a pseudo-random tenth.`,

@@ -12,7 +12,8 @@ import {
   secondReplace,
 } from "./growth-redis.js";
 import { withRedis } from "./measured-redis.js";
-import { type Load, type Loaded, loadBigSegments, loadSegments, segmentsText } from "./segments-redis.js";
+import { type Load, type Loaded, segmentsText } from "./segment-loading.js";
+import { loadBigSegments, loadSegments } from "./segments-redis.js";
 
 const CONTEXTS = 1_000_000;
 const ROUNDS = 3;

@@ -56,7 +56,11 @@ async function prepare(folder: string, root: string): Promise<void> {
     await symlink(join(root, "packages", name), join(modules, "@rollcall", name), "junction");
   for (const name of ["lmdb", "vitest", "@types"])
     await symlink(join(root, "examples", "node_modules", name), join(modules, name), "junction");
-  await symlink(join(root, "packages", "redis", "node_modules", "ioredis"), join(modules, "ioredis"), "junction");
+  for (const [adapter, client] of [
+    ["redis", "ioredis"],
+    ["postgres", "pg"],
+  ] as const)
+    await symlink(join(root, "packages", adapter, "node_modules", client), join(modules, client), "junction");
   await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));
   // Copies and no links: whatever a page does to its clone, it does to nothing else.
   const bin = join(folder, "clone", "packages", "cli", "bin");

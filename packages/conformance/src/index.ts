@@ -10,6 +10,7 @@ export {
   type StoreMethod,
 } from "./faulty-store.js";
 export type { ConformanceDatabase, ConformanceOptions, Harness } from "./harness.js";
+export { codeOf, expectRefusal, findSecrets, type Refusal } from "./refusal.js";
 export { type CheckResult, runConformance } from "./run.js";
 export { checks } from "./suite.js";
 export { type Activity, createVirtualClock, type VirtualClock } from "./virtual-clock.js";

@@ -4,3 +4,13 @@
 export function redisImage(): string {
   return process.env.ROLLCALL_REDIS_IMAGE || "redis:7-alpine";
 }
+
+/** The image of the PostgreSQL fixtures: `ROLLCALL_POSTGRES_IMAGE`, or the official one. */
+export function postgresImage(): string {
+  return process.env.ROLLCALL_POSTGRES_IMAGE || "postgres:17-alpine";
+}
+
+/** The image of the PgBouncer fixture: `ROLLCALL_PGBOUNCER_IMAGE`, or a widely used one. */
+export function pgBouncerImage(): string {
+  return process.env.ROLLCALL_PGBOUNCER_IMAGE || "edoburu/pgbouncer:latest";
+}

@@ -1,0 +1,95 @@
+// read-postgres: uncached lookups of a SegmentReader on PostgreSQL, against a SELECT of the rows of a context.
+
+import { createSegmentReader } from "@rollcall/core";
+import { atLeast, type Benchmark, membersText, round } from "./benchmark.js";
+import { withPostgres } from "./measured-postgres.js";
+import { openMembershipRows } from "./membership-rows.js";
+import { type Load, segmentKey, segmentsText } from "./segment-loading.js";
+import { loadRows, loadSegments, withRollcall } from "./segments-postgres.js";
+import { BUSY, SLICES_COUNTED, type Times, timeLookups } from "./timed-lookups.js";
+
+const CONTEXTS = 1_000_000;
+/** Alone a segment holds all contexts; of several each holds a tenth. With so many, at least so much of the peer's rate. */
+const CASES = [
+  { segments: 1, least: 1 },
+  { segments: 10, least: 0.9 },
+  { segments: 100, least: 0.5 },
+] as const;
+const ONE_IN = 10;
+/** A lookup takes some hundred microseconds on either side. */
+const SLICES_OF: ReadonlyMap<number, number> = new Map([
+  [1, 300],
+  [BUSY, 3_000],
+]);
+
+/** Ways to learn which segments a context is in. */
+const WAYS = ["peer", "membership", "isMember"] as const;
+type Way = (typeof WAYS)[number];
+
+async function lookups({ url, contexts, oneIn }: Load): Promise<Times<Way>> {
+  return withRollcall(url, async ({ store }) => {
+    const reader = createSegmentReader({ store, cacheSize: 0, onError: "throw" });
+    const peer = await openMembershipRows(url);
+    const segment = segmentKey(0);
+    const times = await timeLookups<Way>(
+      {
+        peer: async (key) => (await peer.membership(key)).has(0),
+        membership: async (key) => (await reader.membership({ kind: "user", key })).segments.get(segment) === true,
+        isMember: async (key) => (await reader.isMember(segment, { kind: "user", key })).member,
+      },
+      { contexts, oneIn, slicesOf: SLICES_OF },
+    );
+    reader.close();
+    await peer.close();
+    return times;
+  });
+}
+
+export const readPostgresBenchmark: Benchmark = {
+  name: "read-postgres",
+  measures: "Uncached lookups of a reader on PostgreSQL, against a SELECT of the rows of a context.",
+  sides: { loadRows, loadSegments, lookups },
+  async run(options) {
+    const { quick, runSide, onProgress } = options;
+    const contexts = quick ? CONTEXTS / 20 : CONTEXTS;
+    return withPostgres(options, async ({ url, description, empty }) => {
+      const found: { readonly segments: number; readonly least: number; readonly times: Times<Way> }[] = [];
+      for (const { segments, least } of CASES) {
+        onProgress(`${segmentsText(segments)}: loading both layouts`);
+        await empty();
+        const load: Load = { url, contexts, segments, oneIn: segments === 1 ? 1 : ONE_IN };
+        await runSide(loadRows, load);
+        await runSide(loadSegments, load);
+        onProgress(`${segmentsText(segments)}: looking up`);
+        found.push({ segments, least, times: (await runSide(lookups, load)).result });
+      }
+      const cases = found.flatMap(({ segments, least, times }) =>
+        Array.from(SLICES_OF.keys(), (atOnce) => ({
+          segments,
+          least,
+          atOnce,
+          ns: times[atOnce] as Record<Way, number>,
+        })),
+      );
+      return {
+        columns: ["segments", "under way", "lookup", "µs per lookup", "lookups per second", "times the peer's rate"],
+        rows: cases.flatMap(({ segments, atOnce, ns }) =>
+          WAYS.map((way) => [
+            ...[segments, atOnce, way, round(ns[way] / 1_000)],
+            ...[Math.round(1e9 / ns[way]), round(ns.peer / ns[way])],
+          ]),
+        ),
+        bounds: cases.map(({ segments, least, atOnce, ns }) =>
+          atLeast(`${segmentsText(segments)}, ${atOnce} under way: membership / peer`, least, ns.peer / ns.membership),
+        ),
+        notes: [
+          `${description}. Both layouts lie on the same server, vacuumed and analysed, and every way is asked about the same contexts.`,
+          `One by one, and ${BUSY} under way: so many callers, each of which asks again when it has its answer. Each side has a pool of 10 connections. The median of ${SLICES_COUNTED} slices, the ways in turn.`,
+          "Peer: SELECT segment WHERE context_hash = $1, by the primary key; one statement for each lookup.",
+          "membership answers all segments of the context, as the peer's lookup does, and isMember one. cacheSize is 0.",
+          `${membersText(contexts)} contexts, drawn at random. One segment holds all of them, of several each a pseudo-random tenth.`,
+        ],
+      };
+    });
+  },
+};

@@ -1,0 +1,49 @@
+// Loading segments into a server, for the benchmarks that measure the loading or what was loaded, in whatever layout.
+
+import { type KeyStream, type SegmentShare, streamMembers } from "./audience.js";
+
+/** What to load: segments number 0, 1, … of the people of one environment. */
+export interface Load {
+  readonly url: string;
+  readonly contexts: number;
+  readonly segments: number;
+  /** Each segment holds one in so many of the people. */
+  readonly oneIn: number;
+}
+
+/** What loading took. */
+export interface Loaded {
+  /** Members per second, segment by segment; making keys is not in it. */
+  readonly rates: readonly number[];
+  /** Bytes that the server holds after each segment, above what it held before the first. */
+  readonly bytes: readonly number[];
+}
+
+export function segmentKey(number: number): string {
+  return `segment-${number}`;
+}
+
+export function segmentsText(segments: number): string {
+  return segments === 1 ? "1 segment" : `${segments} segments`;
+}
+
+/** Does `work` for each segment; `bytesOf` says what the server holds, and takes no part of the time. */
+export async function loadEach(
+  { contexts, segments, oneIn }: Load,
+  bytesOf: () => Promise<number>,
+  work: (number: number, stream: KeyStream) => Promise<void>,
+): Promise<Loaded> {
+  const before = await bytesOf();
+  const rates: number[] = [];
+  const bytes: number[] = [];
+  for (let number = 0; number < segments; number++) {
+    const share: SegmentShare = { number, oneIn };
+    const stream = streamMembers(share, contexts);
+    const started = performance.now();
+    await work(number, stream);
+    const ms = performance.now() - started - stream.makingMs;
+    rates.push(stream.keysMade / (ms / 1_000));
+    bytes.push((await bytesOf()) - before);
+  }
+  return { rates, bytes };
+}

@@ -1,0 +1,52 @@
+// Loading segments on PostgreSQL in either layout.
+
+import { createRollcall, type Rollcall, type SegmentStore } from "@rollcall/core";
+import { createPostgresStore } from "@rollcall/postgres";
+import { openObserver, SCHEMAS } from "./measured-postgres.js";
+import { openMembershipRows } from "./membership-rows.js";
+import { type Load, type Loaded, loadEach, segmentKey } from "./segment-loading.js";
+
+/** Runs `work` on the environment at `url`, as a program of a user opens it. */
+export async function withRollcall<T>(
+  url: string,
+  work: (environment: { readonly store: SegmentStore; readonly rollcall: Rollcall }) => Promise<T>,
+): Promise<T> {
+  const store = createPostgresStore(url);
+  await store.open();
+  const rollcall = createRollcall(store);
+  try {
+    return await work({ store, rollcall });
+  } finally {
+    await rollcall.close();
+    await store.close();
+  }
+}
+
+/** Loads segments into an empty server, one row for each membership. */
+export async function loadRows(load: Load): Promise<Loaded> {
+  const peer = await openMembershipRows(load.url);
+  const observer = await openObserver(load.url);
+  const bytes = () => observer.bytesOf(SCHEMAS.rows);
+  const loaded = await loadEach(load, bytes, (number, stream) => peer.add(number, stream.keys));
+  await observer.settle(SCHEMAS.rows);
+  await observer.close();
+  await peer.close();
+  return loaded;
+}
+
+/** Loads segments into an empty server by `replace`. */
+export async function loadSegments(load: Load): Promise<Loaded> {
+  return withRollcall(load.url, async ({ rollcall }) => {
+    await rollcall.initialize();
+    const observer = await openObserver(load.url);
+    const bytes = () => observer.bytesOf(SCHEMAS.rollcall);
+    const loaded = await loadEach(load, bytes, async (number, stream) => {
+      const report = await rollcall.replace(segmentKey(number), { included: stream.keys });
+      if (report.members.included.value !== stream.keysMade)
+        throw new Error(`${report.members.included.value} members`);
+    });
+    await observer.settle(SCHEMAS.rollcall);
+    await observer.close();
+    return loaded;
+  });
+}

@@ -1,0 +1,272 @@
+// What the contract cannot see: how fences wait for each other, that the schema is made once, and what its settings are for.
+
+import { until } from "@rollcall/conformance/containers";
+import {
+  type Block,
+  type ContextHashes,
+  contextHash,
+  createRollcall,
+  type Fence,
+  isRollcallError,
+  type MemberSet,
+  type SegmentKey,
+  shardOf,
+} from "@rollcall/core";
+import pg from "pg";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createPostgresStore } from "./index.js";
+import { admin, dropSchema, newSchema, SERVER, urlOf } from "./place.test-setup.js";
+
+const fenceOf = (token: number, holder = `writer-${token}`): Fence => {
+  return { segmentKey: "people" as SegmentKey, generation: 1, holder, token };
+};
+
+let schema = "";
+beforeEach(() => {
+  schema = newSchema();
+});
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  await dropSchema(schema);
+});
+
+async function openStore() {
+  const store = createPostgresStore(urlOf(schema));
+  cleanups.push(() => store.close());
+  await store.open();
+  return store;
+}
+
+async function openClient() {
+  const client = new pg.Client({ ...SERVER });
+  await client.connect();
+  cleanups.push(() => client.end());
+  return client;
+}
+
+/** Sorted hashes of so many people. */
+function hashes(from: number, to: number): ContextHashes[] {
+  const all = Array.from({ length: to - from }, (_, i) => contextHash(`person-${from + i}`) as ContextHashes);
+  return all.toSorted(Buffer.compare);
+}
+
+function blocksOf(
+  adds: readonly ContextHashes[],
+  { shardBits }: MemberSet,
+  removes: readonly ContextHashes[] = [],
+): Block[] {
+  const shards = new Map<number, { adds: ContextHashes[]; removes: ContextHashes[] }>();
+  const at = (hash: ContextHashes) => {
+    const shard = shardOf(hash, 0, shardBits);
+    const block = shards.get(shard) ?? { adds: [], removes: [] };
+    shards.set(shard, block);
+    return block;
+  };
+  for (const hash of adds) at(hash).adds.push(hash);
+  for (const hash of removes) at(hash).removes.push(hash);
+  return Array.from(shards, ([shard, block]) => {
+    return { shard, adds: Buffer.concat(block.adds), removes: Buffer.concat(block.removes) };
+  });
+}
+
+async function membersOf(set: MemberSet): Promise<number> {
+  const { rows } = await admin.query(
+    `SELECT coalesce(sum(cardinality(members)), 0) AS members FROM "${schema}".rollcall_blocks WHERE set_id = $1`,
+    [set.id],
+  );
+  return Number(rows[0]?.members);
+}
+
+/** Resolves when so many statements of the schema wait for a lock. */
+async function waiting(count: number): Promise<void> {
+  await until("statements wait", async () => {
+    const { rows } = await admin.query(
+      "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, $1) > 0 AND pid <> pg_backend_pid()",
+      [schema],
+    );
+    return rows.length === count;
+  });
+}
+
+/** What became of a call. */
+function outcomeOf(call: Promise<unknown>): Promise<string> {
+  return call.then(
+    () => "done",
+    (error: unknown) => (isRollcallError(error) ? error.code : String(error)),
+  );
+}
+
+describe("opening", () => {
+  it("by many at once makes one schema and one environment", async () => {
+    const stores = Array.from({ length: 12 }, () => createPostgresStore(urlOf(schema)));
+    cleanups.push(() => Promise.all(stores.map((store) => store.close())));
+    await Promise.all(stores.map((store) => store.open()));
+    const environments = await Promise.all(stores.map((store) => store.getEnvironment()));
+    expect(new Set(environments.map(({ id }) => id)).size).toBe(1);
+    const { rows } = await admin.query(`SELECT version FROM "${schema}".rollcall_layout`);
+    expect(rows).toEqual([{ version: 1 }]);
+  });
+});
+
+describe("a fence", () => {
+  it("that is being raised holds back an older writer, who then changes nothing", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(2, fenceOf(1));
+    await store.writeBlocks(set, blocksOf(hashes(0, 20), set), fenceOf(1));
+    const newer = await openClient();
+    await newer.query("BEGIN");
+    await newer.query(`UPDATE "${schema}".rollcall_member_sets SET token = 2, holder = 'writer-2' WHERE id = $1`, [
+      set.id,
+    ]);
+    // It starts before the takeover is committed, and so sees the old fence first.
+    const late = outcomeOf(store.writeBlocks(set, blocksOf(hashes(20, 40), set, hashes(0, 20)), fenceOf(1)));
+    await waiting(1);
+    await newer.query("COMMIT");
+    expect(await late).toBe("stale_lease");
+    expect(await membersOf(set)).toBe(20);
+  });
+
+  it("is raised only when writes that were let in have ended", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(0, fenceOf(1));
+    await store.writeBlocks(set, blocksOf(hashes(0, 5), set), fenceOf(1));
+    const other = await openClient();
+    await other.query("BEGIN");
+    await other.query(`SELECT FROM "${schema}".rollcall_blocks WHERE set_id = $1 FOR UPDATE`, [set.id]);
+    const write = outcomeOf(store.writeBlocks(set, blocksOf(hashes(5, 9), set), fenceOf(1)));
+    await waiting(1);
+    let isRaised = false;
+    const raise = store.raiseFence(set, fenceOf(2)).then(() => {
+      isRaised = true;
+    });
+    await waiting(2);
+    expect(isRaised).toBe(false);
+    await other.query("COMMIT");
+    expect(await write).toBe("done");
+    await raise;
+    expect(await membersOf(set)).toBe(9);
+    expect(await outcomeOf(store.writeBlocks(set, blocksOf(hashes(9, 12), set), fenceOf(1)))).toBe("stale_lease");
+  });
+
+  it("that is dropped waits for writes that were let in, and leaves none of their blocks", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(0, fenceOf(1));
+    await store.writeBlocks(set, blocksOf(hashes(0, 5), set), fenceOf(1));
+    const other = await openClient();
+    await other.query("BEGIN");
+    await other.query(`SELECT FROM "${schema}".rollcall_blocks WHERE set_id = $1 FOR UPDATE`, [set.id]);
+    const write = outcomeOf(store.writeBlocks(set, blocksOf(hashes(5, 9), set), fenceOf(1)));
+    await waiting(1);
+    const drop = store.dropMemberSets([set]);
+    await waiting(2);
+    await other.query("COMMIT");
+    expect(await write).toBe("done");
+    await drop;
+    expect(await membersOf(set)).toBe(0);
+    expect(await store.listMemberSets()).toEqual([]);
+  });
+
+  it("lets two writers of one lease in at once, who write the same blocks in any order, without a deadlock", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(6, fenceOf(1));
+    for (let round = 0; round < 20; round++) {
+      const blocks = blocksOf(hashes(round * 200, round * 200 + 200), set);
+      const written = await Promise.all([
+        store.writeBlocks(set, blocks, fenceOf(1)),
+        store.writeBlocks(set, blocks.toReversed(), fenceOf(1)),
+        store.writeBlocks(set, blocks, fenceOf(1)),
+      ]);
+      // Each member was added by exactly one of them.
+      expect(written.reduce((sum, { added }) => sum + added, 0)).toBe(200);
+    }
+    expect(await membersOf(set)).toBe(4_000);
+  });
+
+  it("is taken over by many at once without a deadlock", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(3, fenceOf(1));
+    for (let round = 1; round <= 10; round++) {
+      const blocks = blocksOf(hashes(0, 50), set);
+      const tokens = Array.from({ length: 6 }, (_, i) => round * 10 + i);
+      const outcomes = await Promise.all(
+        tokens.map((token) => outcomeOf(store.writeBlocks(set, blocks, fenceOf(token)))),
+      );
+      expect(outcomes.at(-1)).toBe("done");
+      for (const outcome of outcomes) expect(["done", "stale_lease"]).toContain(outcome);
+    }
+  });
+});
+
+describe("the table of blocks", () => {
+  it("keeps a block that has become four times too large in its row", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(0, fenceOf(1));
+    await store.writeBlocks(set, blocksOf(hashes(0, 256), set), fenceOf(1));
+    const { rows } = await admin.query(
+      `SELECT pg_relation_size(reltoastrelid) AS bytes, pg_column_size(b.members) AS size
+       FROM pg_class, "${schema}".rollcall_blocks b WHERE oid = '"${schema}".rollcall_blocks'::regclass`,
+    );
+    expect(rows).toEqual([{ bytes: "0", size: 256 * 16 + 24 }]);
+    // And one that is larger than a page is taken too.
+    await store.writeBlocks(set, blocksOf(hashes(256, 2_000), set), fenceOf(1));
+    expect(await membersOf(set)).toBe(2_000);
+  });
+
+  it("takes a small change beside what it changes, without the index", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(7, fenceOf(1));
+    await store.writeBlocks(set, blocksOf(hashes(0, 8_000), set), fenceOf(1));
+    await admin.query(`VACUUM ANALYZE "${schema}".rollcall_blocks`);
+    for (const hash of hashes(8_000, 8_400)) await store.writeBlocks(set, blocksOf([hash], set), fenceOf(1));
+    await store.close();
+    await until("most were updated on their page", async () => {
+      const { rows } = await admin.query(
+        "SELECT n_tup_upd AS all, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'rollcall_blocks' AND schemaname = $1",
+        [schema],
+      );
+      return Number(rows[0]?.all) === 400 && Number(rows[0]?.hot) > 300;
+    });
+  });
+
+  it("is never read whole, also by who has known it while it was small", async () => {
+    const store = await openStore();
+    const small = await store.allocateMemberSet(0, fenceOf(1));
+    for (const hash of hashes(0, 20)) await store.writeBlocks(small, blocksOf([hash], small), fenceOf(1));
+    await admin.query(`VACUUM ANALYZE "${schema}".rollcall_blocks`);
+    const counts = async () => {
+      const { rows } = await admin.query(
+        "SELECT seq_tup_read AS read, n_tup_ins AS rows FROM pg_stat_user_tables WHERE relname = 'rollcall_blocks' AND schemaname = $1",
+        [schema],
+      );
+      return { read: Number(rows[0]?.read), rows: Number(rows[0]?.rows) };
+    };
+    for (let again = 0; again < 20; again++)
+      await store.writeBlocks(small, blocksOf(hashes(100 + again, 101 + again), small), fenceOf(1));
+    const large = await store.allocateMemberSet(8, fenceOf(1));
+    await store.writeBlocks(large, blocksOf(hashes(0, 10_000), large), fenceOf(1));
+    await store.writeBlocks(large, blocksOf(hashes(10_000, 11_000), large, hashes(0, 1_000)), fenceOf(1));
+    const asked = Buffer.concat(hashes(500, 1_500));
+    const found = await store.findMemberSets(asked, [small, large]);
+    expect(found.filter((sets) => sets.length > 0)).toHaveLength(500);
+    await store.close();
+    await until("the server has counted", async () => (await counts()).rows > 256);
+    expect((await counts()).read).toBe(0);
+  });
+
+  it("does not grow when segments are replaced and swept again and again", async () => {
+    const rollcall = createRollcall(await openStore(), { graceMs: 0 });
+    cleanups.push(() => rollcall.close());
+    const sizes: number[] = [];
+    for (let round = 0; round < 8; round++) {
+      const members = Array.from({ length: 10_000 }, (_, i) => `person-${round * 5_000 + i}`);
+      await rollcall.replace("people", { included: members });
+      await rollcall.sweep();
+      // As autovacuum does, which comes once a minute.
+      await admin.query(`VACUUM "${schema}".rollcall_blocks`);
+      const { rows } = await admin.query(`SELECT pg_total_relation_size('"${schema}".rollcall_blocks') AS bytes`);
+      sizes.push(Number(rows[0]?.bytes));
+    }
+    expect(Math.max(...sizes.slice(3))).toBeLessThanOrEqual(Math.max(...sizes.slice(0, 3)) * 1.05);
+  });
+});

@@ -1,0 +1,113 @@
+// The records of one environment: itself, its segments and their history. Each call is one statement.
+
+import {
+  decodeEnvironment,
+  decodeReport,
+  decodeSegment,
+  type EnvironmentName,
+  encodeEnvironment,
+  encodeSegment,
+  HISTORY_LIMIT,
+  missingRecord,
+  revisionConflict,
+  type Segment,
+  type SegmentStore,
+} from "@rollcall/core";
+import type { Connection } from "./connection.js";
+
+type RecordMethods =
+  | "getEnvironment"
+  | "putEnvironment"
+  | "getSegment"
+  | "listSegments"
+  | "putSegment"
+  | "getEpoch"
+  | "appendHistory"
+  | "getHistory";
+
+/** The registry of `environment` in `schema`. */
+export function createRegistry(
+  { read, write }: Connection,
+  { environment, schema }: { readonly environment: EnvironmentName; readonly schema: string },
+): Pick<SegmentStore, RecordMethods> {
+  const statements = statementsFor(`"${schema}"`);
+
+  async function readEnvironment(column: "record" | "epoch"): Promise<string> {
+    const [row] = await read(statements.getEnvironment, [environment]);
+    if (row === undefined) throw missingRecord(environment);
+    return String(row[column]);
+  }
+
+  return {
+    getEnvironment: async () => decodeEnvironment(await readEnvironment("record")),
+    async putEnvironment(next, expectedRevision) {
+      const values = [environment, expectedRevision, next.revision, encodeEnvironment(next)];
+      const written = await write(statements.putEnvironment, values);
+      if (written.length === 0) throw revisionConflict("the environment record");
+    },
+    async getSegment(key) {
+      const [row] = await read(statements.getSegment, [environment, key]);
+      return row === undefined ? undefined : decodeSegment(String(row.record));
+    },
+    async listSegments() {
+      const rows = await read(statements.listSegments, [environment]);
+      return rows.map(({ record }) => decodeSegment(String(record)));
+    },
+    async putSegment(next, expectedRevision) {
+      const { key, revision, contextKind } = next;
+      const values = [environment, key, revision, encodeSegment(next), contextKind, ...currentSets(next)];
+      const [written] =
+        expectedRevision === undefined
+          ? await write(statements.createSegment, values)
+          : await write(statements.replaceSegment, [...values, expectedRevision]);
+      if (Number(written?.segments) === 0) throw revisionConflict(`segment ${key}`);
+      if (Number(written?.epochs) === 0) throw missingRecord(environment);
+    },
+    getEpoch: () => readEnvironment("epoch"),
+
+    async appendHistory(key, report) {
+      await write(statements.appendHistory, [environment, key, JSON.stringify(report)]);
+    },
+    async getHistory(key) {
+      const rows = await read(statements.getHistory, [environment, key]);
+      return rows.map(({ report }) => decodeReport(String(report)));
+    },
+  };
+}
+
+/** The sets of its lists, for the view. */
+function currentSets({ state, included, excluded }: Segment): (number | null)[] {
+  return [included, excluded].map(({ set }) => (state === "live" && set !== undefined ? set.id : null));
+}
+
+function statementsFor(schema: string) {
+  const environments = `${schema}.rollcall_environments`;
+  const segments = `${schema}.rollcall_segments`;
+  const history = `${schema}.rollcall_history`;
+  // The segment first, then the environment, in every transaction: so nobody waits for one who waits for him. Not a counter: a server
+  // that was restored from a copy would count through numbers that readers have seen.
+  const movingEpoch = (writeSegment: string) => `
+    WITH segment AS (${writeSegment} RETURNING 1),
+      epoch AS (UPDATE ${environments} SET epoch = $3 WHERE name = $1 AND EXISTS (SELECT FROM segment) RETURNING 1)
+    SELECT (SELECT count(*) FROM segment) AS segments, (SELECT count(*) FROM epoch) AS epochs`;
+  return {
+    getEnvironment: `SELECT record, epoch FROM ${environments} WHERE name = $1`,
+    putEnvironment: `
+      UPDATE ${environments} SET revision = $3, record = $4 WHERE name = $1 AND revision = $2 RETURNING 1`,
+    getSegment: `SELECT record FROM ${segments} WHERE environment = $1 AND key = $2`,
+    listSegments: `SELECT record FROM ${segments} WHERE environment = $1`,
+    createSegment: movingEpoch(`
+      INSERT INTO ${segments} (environment, key, revision, record, context_kind, included_set, excluded_set)
+      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (environment, key) DO NOTHING`),
+    replaceSegment: movingEpoch(`
+      UPDATE ${segments} SET revision = $3, record = $4, context_kind = $5, included_set = $6, excluded_set = $7
+      WHERE environment = $1 AND key = $2 AND revision = $8`),
+    appendHistory: `
+      WITH report AS (INSERT INTO ${history} (environment, segment_key, report) VALUES ($1, $2, $3))
+      DELETE FROM ${history} WHERE environment = $1 AND segment_key = $2 AND number <= (
+        SELECT number FROM ${history} WHERE environment = $1 AND segment_key = $2
+        ORDER BY number DESC OFFSET ${HISTORY_LIMIT - 1} LIMIT 1)`,
+    getHistory: `
+      SELECT report FROM ${history} WHERE environment = $1 AND segment_key = $2 ORDER BY number DESC LIMIT ${HISTORY_LIMIT}`,
+  };
+}

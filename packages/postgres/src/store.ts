@@ -1,0 +1,274 @@
+// The store on PostgreSQL: one row for each block of a member set, merged by the database. Every call is one statement, and so one
+// transaction, which any server process behind a pooler may run; where one is not enough, repeating the call completes it.
+
+import {
+  type Block,
+  CONTEXT_HASH_BYTES,
+  type ContextHashes,
+  concatHashes,
+  type EnvironmentName,
+  environmentNameSchema,
+  type Fence,
+  type FenceRefusal,
+  handleNotOpen,
+  hashCount,
+  idsByShardBits,
+  type MemberSet,
+  type MemberSetId,
+  parseName,
+  refusedByFence,
+  type SegmentKey,
+  type SegmentStore,
+  STORE_PORT_VERSION,
+  type StoreCapabilities,
+  type StoredMemberSet,
+  shardBitsFor,
+  shardOf,
+} from "@rollcall/core";
+import { createConnection, type HandleState, type PostgresClient, whileOpen } from "./connection.js";
+import { openEnvironment } from "./layout.js";
+import { poolFor } from "./pool.js";
+import { createRegistry } from "./registry.js";
+import { type PostgresStoreOptions, settingsOf } from "./store-options.js";
+import { parseStoreUrl } from "./store-url.js";
+import { decodeHashes, encodeHashes } from "./uuid-array.js";
+
+/** Members that a block holds at most on average when its set is written. It may become four times as large before core cuts it anew. */
+const MOST_MEMBERS_PER_BLOCK = 64;
+/** Blocks that one step of a scan reads. */
+const BLOCKS_PER_SCAN = 256;
+/** Shards that one step of a drop empties. */
+const SHARDS_PER_DROP = 4_096;
+
+const CAPABILITIES: StoreCapabilities = {
+  portVersion: STORE_PORT_VERSION,
+  fencing: "set",
+  window: { maxMembers: 32_768, maxBlocks: 1_024, concurrency: 4 },
+  maxLookup: 1_024,
+};
+
+/**
+ * A store in the database of `client`: a `Pool` or a `Client` of pg, or anything else with their `query`, which stays the caller's to
+ * close; or a URL (see {@link storeFactory}), for which a pool is made and closed with the store. No statement of others may be open in
+ * a transaction on a `Client` that the store uses.
+ * @throws `invalid_request` if an option or the URL is not valid.
+ */
+export function createPostgresStore(client: PostgresClient | string, options: PostgresStoreOptions = {}): SegmentStore {
+  const url = typeof client === "string" ? parseStoreUrl(client) : undefined;
+  const settings = settingsOf(options, url?.options ?? {});
+  const environment = parseName(environmentNameSchema, settings.environment, "the environment") as EnvironmentName;
+  const pool = url === undefined ? undefined : poolFor(url, settings.timeoutMs);
+  const connection = createConnection(pool ?? (client as PostgresClient), { ...settings, environment });
+  const state: HandleState = { opened: false, closed: false };
+  const { read, write } = whileOpen(connection, environment, state);
+  const statements = statementsFor(`"${settings.schema}"`);
+  let opening: Promise<void> | undefined;
+
+  const fenceValues = ({ id }: MemberSet, { segmentKey, generation, token, holder }: Fence) => {
+    return [environment, id, segmentKey, generation, token, holder];
+  };
+
+  function requireAdmitted(set: MemberSet, fence: Fence, refusal: unknown): void {
+    if (refusal !== null) throw refusedByFence(set, fence, refusal as FenceRefusal);
+  }
+
+  return {
+    ...createRegistry({ read, write }, { environment, schema: settings.schema }),
+    environment,
+    capabilities: CAPABILITIES,
+
+    async open() {
+      if (state.closed) throw handleNotOpen(environment, "closed");
+      opening ??= openEnvironment(connection, { ...settings, environment });
+      try {
+        await opening;
+        state.opened = true;
+      } catch (error) {
+        opening = undefined;
+        throw error;
+      }
+    },
+    async close() {
+      if (state.closed) return;
+      state.closed = true;
+      await pool?.end();
+    },
+
+    async allocateMemberSet(shardBits, fence) {
+      const { segmentKey, generation, token, holder } = fence;
+      for (;;) {
+        const values = [environment, shardBits, segmentKey, generation, token, holder];
+        const [row] = await write(statements.allocate, values);
+        // None where the number is in use: the sequence was set back by hand, or is behind on a server that was a logical replica.
+        if (row !== undefined) return { id: Number(row.id) as MemberSetId, shardBits };
+      }
+    },
+    chooseShardBits: ({ members }) => shardBitsFor(members, MOST_MEMBERS_PER_BLOCK),
+    async raiseFence(set, fence) {
+      const [row] = await write(statements.raiseFence, fenceValues(set, fence));
+      requireAdmitted(set, fence, row?.refusal);
+    },
+    async writeBlocks(set, blocks, fence) {
+      const [row] = await write(statements.writeBlocks, [...fenceValues(set, fence), ...blockValues(blocks)]);
+      requireAdmitted(set, fence, row?.refusal);
+      return { added: Number(row?.added), removed: Number(row?.removed) };
+    },
+    async findMemberSets(hashes, among) {
+      const asked = askedAbout(among);
+      const [shardBits, ...otherSizes] = asked.sizes;
+      // The usual question: one context, among sets of one size.
+      if (shardBits !== undefined && otherSizes.length === 0 && hashes.length === CONTEXT_HASH_BYTES) {
+        const rows = await read(statements.findOne, [asked.ids, shardOf(hashes, 0, shardBits), uuidOf(hashes)]);
+        return [rows.map(({ id }) => Number(id) as MemberSetId)];
+      }
+      const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
+      const rows = await read(statements.find, lookupValues(hashes, asked));
+      for (const { place, id } of rows) found[Number(place) - 1]?.push(Number(id) as MemberSetId);
+      return found;
+    },
+    async *scanMembers(set) {
+      for (let after = -1; ; ) {
+        const rows = await read(statements.scan, [environment, set.id, after]);
+        if (rows.length === 0) return;
+        yield concatHashes(rows.map(({ members }) => decodeHashes(members as Buffer)));
+        after = Number(rows.at(-1)?.shard);
+      }
+    },
+    async dropMemberSets(sets) {
+      const ids = sets.map(({ id }) => id);
+      // Waits for writes that were let in. None comes after it.
+      const dropped = await write(statements.dropFences, [environment, ids]);
+      for (const { id, shard_bits } of dropped) {
+        const shards = 2 ** Number(shard_bits);
+        for (let from = 0; from < shards; from += SHARDS_PER_DROP)
+          await write(statements.dropBlocks, [id, from, from + SHARDS_PER_DROP]);
+        await write(statements.dropSet, [id]);
+      }
+    },
+    async listMemberSets() {
+      const rows = await read(statements.listSets, [environment]);
+      return rows.map((row): StoredMemberSet => {
+        const set = { id: Number(row.id) as MemberSetId, shardBits: Number(row.shard_bits) };
+        if (row.dropped === true) return set;
+        const segmentKey = String(row.segment_key) as SegmentKey;
+        const fence = { segmentKey, generation: Number(row.generation), holder: String(row.holder) };
+        return { ...set, fence: { ...fence, token: Number(row.token) } };
+      });
+    },
+  };
+}
+
+/** The window's changes in arrays: for each block its shard, and where its adds and removes end in all of them. */
+function blockValues(blocks: readonly Block[]): unknown[] {
+  // Everybody writes in this order, so two who write the same blocks do not wait for each other in a circle.
+  const inOrder = blocks.toSorted((a, b) => a.shard - b.shard);
+  const ends = (runOf: (block: Block) => ContextHashes) => {
+    let end = 0;
+    return inOrder.map((block) => {
+      end += hashCount(runOf(block));
+      return end;
+    });
+  };
+  return [
+    numbers(inOrder.map(({ shard }) => shard)),
+    numbers(ends(({ adds }) => adds)),
+    numbers(ends(({ removes }) => removes)),
+    encodeHashes(inOrder.map(({ adds }) => adds)),
+    encodeHashes(inOrder.map(({ removes }) => removes)),
+  ];
+}
+
+/** The sets of a lookup: their sizes, each once, and their ids and sizes in two arrays. */
+interface AskedSets {
+  readonly sizes: readonly number[];
+  readonly ids: string;
+  readonly bits: string;
+}
+
+/** By the array: a reader passes the same one until the registry changes. */
+const askedSets = new WeakMap<readonly MemberSet[], AskedSets>();
+
+function askedAbout(among: readonly MemberSet[]): AskedSets {
+  const known = askedSets.get(among);
+  if (known !== undefined) return known;
+  const ids = numbers(among.map(({ id }) => id));
+  const bits = numbers(among.map(({ shardBits }) => shardBits));
+  const asked = { sizes: [...idsByShardBits(among).keys()], ids, bits };
+  askedSets.set(among, asked);
+  return asked;
+}
+
+/** The hashes; for each size of shards and each hash which shard to look into; and the sets with their sizes. */
+function lookupValues(hashes: ContextHashes, { sizes, ids, bits }: AskedSets): unknown[] {
+  const [places, ofSize, shards]: [number[], number[], number[]] = [[], [], []];
+  for (const shardBits of sizes) {
+    for (let index = 0; index < hashCount(hashes); index++) {
+      places.push(index + 1);
+      ofSize.push(shardBits);
+      shards.push(shardOf(hashes, index, shardBits));
+    }
+  }
+  return [encodeHashes([hashes]), numbers(places), numbers(ofSize), numbers(shards), ids, bits];
+}
+
+function uuidOf(hash: ContextHashes): string {
+  return Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString("hex");
+}
+
+/** An array of numbers as PostgreSQL reads it. */
+function numbers(values: readonly number[]): string {
+  return `{${values.join(",")}}`;
+}
+
+function statementsFor(schema: string) {
+  const sets = `${schema}.rollcall_member_sets`;
+  const blocks = `${schema}.rollcall_blocks`;
+  return {
+    allocate: `
+      INSERT INTO ${sets} (environment, shard_bits, segment_key, generation, token, holder)
+      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING id`,
+    raiseFence: `SELECT ${schema}.rollcall_admit($1, $2, $3, $4, $5, $6) AS refusal`,
+    // The refusal comes first, and a block is only looked at where there is none. Each call of a function sees what was committed
+    // before it, and not before the statement: what the fence had to wait for too.
+    writeBlocks: `
+      SELECT fence.refusal, coalesce(sum((changed.counts).added), 0) AS added, coalesce(sum((changed.counts).removed), 0) AS removed
+      FROM (SELECT ${schema}.rollcall_admit($1, $2, $3, $4, $5, $6) AS refusal OFFSET 0) AS fence
+      LEFT JOIN LATERAL (
+        SELECT ${schema}.rollcall_write_block($2, b.shard,
+          ($10::uuid[])[b.adds_after + 1 : b.adds_end], ($11::uuid[])[b.removes_after + 1 : b.removes_end]) AS counts
+        FROM (
+          SELECT u.shard, u.adds_end, lag(u.adds_end, 1, 0) OVER (ORDER BY u.number) AS adds_after,
+            u.removes_end, lag(u.removes_end, 1, 0) OVER (ORDER BY u.number) AS removes_after
+          FROM unnest($7::int[], $8::int[], $9::int[]) WITH ORDINALITY AS u (shard, adds_end, removes_end, number)
+          ORDER BY u.number
+        ) AS b
+        WHERE fence.refusal IS NULL
+        OFFSET 0
+      ) AS changed ON true
+      GROUP BY fence.refusal`,
+    findOne: `
+      SELECT b.set_id AS id FROM ${blocks} b
+      WHERE b.set_id = ANY ($1::bigint[]) AND b.shard = $2::int AND $3::uuid = ANY (b.members)`,
+    // One probe of the index for each set and hash, whatever the planner knows of the table.
+    find: `
+      SELECT h.place, s.id
+      FROM unnest($2::int[], $3::int[], $4::int[]) AS h (place, shard_bits, shard)
+      JOIN unnest($5::bigint[], $6::int[]) AS s (id, shard_bits) USING (shard_bits)
+      WHERE ($1::uuid[])[h.place] = ANY (
+        (SELECT b.members FROM ${blocks} b WHERE b.set_id = s.id AND b.shard = h.shard)::uuid[])`,
+    scan: `
+      SELECT b.shard, array_send(b.members) AS members FROM ${blocks} b
+      WHERE b.set_id = $2 AND b.shard > $3 AND EXISTS (SELECT FROM ${sets} s WHERE s.id = $2 AND s.environment = $1)
+      ORDER BY b.shard LIMIT ${BLOCKS_PER_SCAN}`,
+    dropFences: `
+      WITH known AS (
+        SELECT s.id FROM ${sets} s WHERE s.environment = $1 AND s.id = ANY ($2::bigint[]) ORDER BY s.id FOR UPDATE)
+      UPDATE ${sets} s SET dropped = true FROM known WHERE s.id = known.id RETURNING s.id, s.shard_bits`,
+    // The set first: two who drop the same one come after each other.
+    dropBlocks: `
+      WITH known AS (SELECT s.id FROM ${sets} s WHERE s.id = $1 FOR UPDATE)
+      DELETE FROM ${blocks} b USING known WHERE b.set_id = known.id AND b.shard >= $2 AND b.shard < $3`,
+    dropSet: `DELETE FROM ${sets} WHERE id = $1 AND dropped`,
+    listSets: `SELECT id, shard_bits, dropped, segment_key, generation, token, holder FROM ${sets} WHERE environment = $1`,
+  };
+}
