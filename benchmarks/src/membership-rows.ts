@@ -14,6 +14,8 @@ export interface MembershipRows {
   /** Adds all of `keys` to a segment. */
   add(segment: number, keys: AsyncIterable<readonly string[]>): Promise<void>;
   apply(segment: number, changes: readonly KeyChange[]): Promise<void>;
+  /** One change in a transaction of its own. */
+  applyOne(segment: number, change: KeyChange): Promise<void>;
   /** The segments of a context. */
   membership(key: string): Promise<Set<number>>;
   close(): Promise<void>;
@@ -65,12 +67,24 @@ export async function openMembershipRows(url: string): Promise<MembershipRows> {
           [segment],
         );
       }),
+    async applyOne(segment, { member, change }) {
+      const statement =
+        change === "add"
+          ? `INSERT INTO ${TABLE} (context_hash, segment) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+          : `DELETE FROM ${TABLE} WHERE context_hash = $1 AND segment = $2`;
+      await pool.query(statement, [hashOf(member), segment]);
+    },
     async membership(key) {
-      const { rows } = await pool.query(`SELECT segment FROM ${TABLE} WHERE context_hash = $1`, [hashOf(key)]);
+      const { rows } = await pool.query(membershipQuery(key));
       return new Set(rows.map(({ segment }) => Number(segment)));
     },
     close: () => pool.end(),
   };
+}
+
+/** Which segments a context is in, by the primary key. */
+export function membershipQuery(key: string) {
+  return { text: `SELECT segment FROM ${TABLE} WHERE context_hash = $1`, values: [hashOf(key)] };
 }
 
 async function* lines(keys: AsyncIterable<readonly string[]>): AsyncGenerator<string> {

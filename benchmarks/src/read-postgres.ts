@@ -7,6 +7,7 @@ import { openMembershipRows } from "./membership-rows.js";
 import { type Load, segmentKey, segmentsText } from "./segment-loading.js";
 import { loadRows, loadSegments, withRollcall } from "./segments-postgres.js";
 import { BUSY, SLICES_COUNTED, type Times, timeLookups } from "./timed-lookups.js";
+import { type TouchedBuffers, touchedBuffers } from "./touched-buffers.js";
 
 const CONTEXTS = 1_000_000;
 /** Alone a segment holds all contexts; of several each holds a tenth. With so many, at least so much of the peer's rate. */
@@ -27,7 +28,7 @@ const WAYS = ["peer", "membership", "isMember"] as const;
 type Way = (typeof WAYS)[number];
 
 async function lookups({ url, contexts, oneIn }: Load): Promise<Times<Way>> {
-  return withRollcall(url, async ({ store }) => {
+  return withRollcall(url, {}, async ({ store }) => {
     const reader = createSegmentReader({ store, cacheSize: 0, onError: "throw" });
     const peer = await openMembershipRows(url);
     const segment = segmentKey(0);
@@ -45,15 +46,22 @@ async function lookups({ url, contexts, oneIn }: Load): Promise<Times<Way>> {
   });
 }
 
+interface Found {
+  readonly segments: number;
+  readonly least: number;
+  readonly times: Times<Way>;
+  readonly buffers: TouchedBuffers;
+}
+
 export const readPostgresBenchmark: Benchmark = {
   name: "read-postgres",
   measures: "Uncached lookups of a reader on PostgreSQL, against a SELECT of the rows of a context.",
-  sides: { loadRows, loadSegments, lookups },
+  sides: { loadRows, loadSegments, lookups, touchedBuffers },
   async run(options) {
     const { quick, runSide, onProgress } = options;
     const contexts = quick ? CONTEXTS / 20 : CONTEXTS;
     return withPostgres(options, async ({ url, description, empty }) => {
-      const found: { readonly segments: number; readonly least: number; readonly times: Times<Way> }[] = [];
+      const found: Found[] = [];
       for (const { segments, least } of CASES) {
         onProgress(`${segmentsText(segments)}: loading both layouts`);
         await empty();
@@ -61,22 +69,26 @@ export const readPostgresBenchmark: Benchmark = {
         await runSide(loadRows, load);
         await runSide(loadSegments, load);
         onProgress(`${segmentsText(segments)}: looking up`);
-        found.push({ segments, least, times: (await runSide(lookups, load)).result });
+        const { result: times } = await runSide(lookups, load);
+        const { result: buffers } = await runSide(touchedBuffers, load);
+        found.push({ segments, least, times, buffers });
       }
-      const cases = found.flatMap(({ segments, least, times }) =>
+      const cases = found.flatMap(({ segments, least, times, buffers }) =>
         Array.from(SLICES_OF.keys(), (atOnce) => ({
           segments,
           least,
           atOnce,
+          buffers,
           ns: times[atOnce] as Record<Way, number>,
         })),
       );
       return {
-        columns: ["segments", "under way", "lookup", "µs per lookup", "lookups per second", "times the peer's rate"],
-        rows: cases.flatMap(({ segments, atOnce, ns }) =>
+        columns: ["segments", "under way", "lookup", "µs per lookup", "per second", "times the peer's rate", "buffers"],
+        rows: cases.flatMap(({ segments, atOnce, buffers, ns }) =>
           WAYS.map((way) => [
             ...[segments, atOnce, way, round(ns[way] / 1_000)],
             ...[Math.round(1e9 / ns[way]), round(ns.peer / ns[way])],
+            way === "isMember" ? "" : round(buffers[way]),
           ]),
         ),
         bounds: cases.map(({ segments, least, atOnce, ns }) =>
@@ -87,6 +99,7 @@ export const readPostgresBenchmark: Benchmark = {
           `One by one, and ${BUSY} under way: so many callers, each of which asks again when it has its answer. Each side has a pool of 10 connections. The median of ${SLICES_COUNTED} slices, the ways in turn.`,
           "Peer: SELECT segment WHERE context_hash = $1, by the primary key; one statement for each lookup.",
           "membership answers all segments of the context, as the peer's lookup does, and isMember one. cacheSize is 0.",
+          "Buffers: of 8 KB, looked at by the statement of one lookup, as EXPLAIN (ANALYZE, BUFFERS) counts them; the mean of 200 lookups.",
           `${membersText(contexts)} contexts, drawn at random. One segment holds all of them, of several each a pseudo-random tenth.`,
         ],
       };

@@ -1,6 +1,7 @@
-// replace-postgres: snapshots into PostgreSQL against one row for each membership: rate and size.
+// replace-postgres: snapshots into PostgreSQL against one row for each membership: rate, size, and growth to ten million.
 
 import { atLeast, atMost, type Benchmark, membersText, round } from "./benchmark.js";
+import { type Growing, growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
 import { withPostgres } from "./measured-postgres.js";
 import { type Load, type Loaded, segmentsText } from "./segment-loading.js";
 import { loadRows, loadSegments, withRollcall } from "./segments-postgres.js";
@@ -20,19 +21,29 @@ interface Figures {
   readonly bytesPerMember: number;
 }
 
-/** Milliseconds of the second of two snapshots that share half of their members. */
-async function replaceAgain({ url, members }: { readonly url: string; readonly members: number }): Promise<number> {
-  return withRollcall(url, async ({ rollcall }) => (await timedReplaces(rollcall, members, 2))[1] ?? Number.NaN);
+/** Milliseconds for a `replace` into an empty environment, from its first key to its acknowledgement. */
+async function firstReplace(growing: Growing): Promise<number> {
+  return (await replaces(growing, 1))[0] ?? Number.NaN;
+}
+
+/** The same for the snapshot after it, which shares half of its members with the first. */
+async function secondReplace(growing: Growing): Promise<number> {
+  return (await replaces(growing, 2))[1] ?? Number.NaN;
+}
+
+async function replaces({ url, members, memoryLimitBytes }: Growing, times: number): Promise<number[]> {
+  return withRollcall(url, { memoryLimitBytes }, ({ rollcall }) => timedReplaces(rollcall, members, times));
 }
 
 export const replacePostgresBenchmark: Benchmark = {
   name: "replace-postgres",
-  measures: "A replace from a stream of keys into PostgreSQL, against one row for each membership: rate and size.",
-  sides: { loadRows, loadSegments, replaceAgain },
+  measures: "A replace from a stream of keys into PostgreSQL, against one row for each membership: rate, size, growth.",
+  sides: { loadRows, loadSegments, firstReplace, secondReplace },
   async run(options) {
     const { quick, runSide, onProgress } = options;
     const contexts = quick ? CONTEXTS / 20 : CONTEXTS;
-    return withPostgres(options, async ({ url, description, empty }) => {
+    return withPostgres(options, async (server) => {
+      const { url, description, empty } = server;
       async function measure(side: (load: Load) => Promise<Loaded>, name: string): Promise<Figures[]> {
         const load = async (segments: number, oneIn: number) => {
           await empty();
@@ -61,17 +72,19 @@ export const replacePostgresBenchmark: Benchmark = {
       const ours = await measure(loadSegments, "replace");
       onProgress("replaced twice");
       await empty();
-      const { result: againMs } = await runSide(replaceAgain, { url, members: contexts });
+      const { result: againMs } = await runSide(secondReplace, { url, members: contexts });
+      const grown = await measureGrowth(contexts, { ...server, firstReplace }, options);
       const pairs = peer.map((theirs, index) => ({ theirs, own: ours[index] as Figures }));
       const row = (side: string, { segments, rate, bytesPerMember }: Figures) => [
         ...[side, segments, membersText(segments === 1 ? contexts : contexts / ONE_IN)],
-        ...[Math.round(rate), round(bytesPerMember)],
+        ...[Math.round(rate), round(bytesPerMember), ""],
       ];
       return {
-        columns: ["side", "segments", "members each", "members per second", "bytes per member"],
+        columns: ["side", "segments", "members each", "members per second", "bytes per member", "peak MB"],
         rows: [
           ...pairs.flatMap(({ theirs, own }) => [row("peer", theirs), row("replace", own)]),
-          ["replace again, half of it new", 1, membersText(contexts), Math.round(contexts / (againMs / 1_000)), ""],
+          ["replace again, half of it new", 1, membersText(contexts), Math.round(contexts / (againMs / 1_000)), "", ""],
+          ...growthRows(grown),
         ],
         bounds: [
           ...pairs.map(({ theirs, own }) =>
@@ -84,12 +97,14 @@ export const replacePostgresBenchmark: Benchmark = {
               own.bytesPerMember / theirs.bytesPerMember,
             ),
           ),
+          ...growthBounds(grown),
         ],
         notes: [
           `${description}. Both sides on the same server, emptied before each run.`,
           "Peer: (context hash as uuid, segment as int), both in the primary key; COPY into a temporary table by pg-copy-streams, INSERT … ON CONFLICT DO NOTHING, one transaction. Keys are hashed in both times, and made in neither.",
           `One segment holds all of ${membersText(contexts)} contexts, the best of ${ROUNDS} runs. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of one segment's sync with the others there, the best of the last ${LAST}. A later sync of a segment also counts what it has in common with the present members; it has a row and no bound.`,
           "Bytes: tables and indexes right after the sync, the registry and the history in ours, divided by memberships.",
+          growthNote(grown),
         ],
       };
     });

@@ -2,15 +2,8 @@
 
 import { atLeast, atMost, type Benchmark, type BenchmarkResult, membersText, round } from "./benchmark.js";
 import { type Crowd, type CrowdedBytes, crowdedContexts } from "./crowded-contexts-redis.js";
-import {
-  firstReplace,
-  type Grown,
-  growthBounds,
-  growthNote,
-  growthRows,
-  measureGrowth,
-  secondReplace,
-} from "./growth-redis.js";
+import { firstReplace, secondReplace } from "./growing-redis.js";
+import { type Grown, growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
 import { withRedis } from "./measured-redis.js";
 import { type Load, type Loaded, segmentsText } from "./segment-loading.js";
 import { loadBigSegments, loadSegments } from "./segments-redis.js";
@@ -91,7 +84,7 @@ export const replaceRedisBenchmark: Benchmark = {
       onProgress("replaced twice");
       await empty();
       const { result: againMs } = await runSide(secondReplace, { url, members: contexts });
-      const grown = await measureGrowth(contexts, server, options);
+      const grown = await measureGrowth(contexts, { ...server, firstReplace }, options);
       return report({ peer, ours, againMs, crowd, crowded, grown, contexts, description });
     });
   },

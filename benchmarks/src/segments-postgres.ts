@@ -1,6 +1,6 @@
 // Loading segments on PostgreSQL in either layout.
 
-import { createRollcall, type Rollcall, type SegmentStore } from "@rollcall/core";
+import { createRollcall, type Rollcall, type RollcallOptions, type SegmentStore } from "@rollcall/core";
 import { createPostgresStore } from "@rollcall/postgres";
 import { openObserver, SCHEMAS } from "./measured-postgres.js";
 import { openMembershipRows } from "./membership-rows.js";
@@ -9,11 +9,12 @@ import { type Load, type Loaded, loadEach, segmentKey } from "./segment-loading.
 /** Runs `work` on the environment at `url`, as a program of a user opens it. */
 export async function withRollcall<T>(
   url: string,
+  options: RollcallOptions,
   work: (environment: { readonly store: SegmentStore; readonly rollcall: Rollcall }) => Promise<T>,
 ): Promise<T> {
   const store = createPostgresStore(url);
   await store.open();
-  const rollcall = createRollcall(store);
+  const rollcall = createRollcall(store, options);
   try {
     return await work({ store, rollcall });
   } finally {
@@ -36,7 +37,7 @@ export async function loadRows(load: Load): Promise<Loaded> {
 
 /** Loads segments into an empty server by `replace`. */
 export async function loadSegments(load: Load): Promise<Loaded> {
-  return withRollcall(load.url, async ({ rollcall }) => {
+  return withRollcall(load.url, {}, async ({ rollcall }) => {
     await rollcall.initialize();
     const observer = await openObserver(load.url);
     const bytes = () => observer.bytesOf(SCHEMAS.rollcall);

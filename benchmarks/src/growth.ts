@@ -1,15 +1,22 @@
-// What ten times as many members do to a replace on Redis: to its time for each member, and to the memory of the process.
+// What ten times as many members do to a replace: to its time for each member, and to the memory of the process.
 
-import { atMost, type Bound, MEGABYTE, megabytes, membersText, type RunOptions, round } from "./benchmark.js";
-import type { MeasuredRedis } from "./measured-redis.js";
-import { withRollcall } from "./rollcall-redis.js";
-import { timedReplaces } from "./timed-replaces.js";
+import {
+  atMost,
+  type Bound,
+  MEGABYTE,
+  megabytes,
+  membersText,
+  type RunOptions,
+  round,
+  type Side,
+} from "./benchmark.js";
 
 const GROWTH = 10;
 const ROUNDS = 3;
 /** So little that members go to a temporary file at either size. With the default, 256 MiB, that begins at 16 million. */
 const LITTLE_MEMORY = 8 * 1_048_576;
 
+/** A replace to measure. */
 export interface Growing {
   readonly url: string;
   readonly members: number;
@@ -17,22 +24,13 @@ export interface Growing {
   readonly memoryLimitBytes?: number | undefined;
 }
 
-/** Milliseconds for a `replace` into an empty environment, from its first key to its acknowledgement. */
-export async function firstReplace(growing: Growing): Promise<number> {
-  const [first] = await replaces(growing, 1);
-  return first ?? Number.NaN;
-}
-
-/** The same for the snapshot after it, which shares half of its members with the first. */
-export async function secondReplace(growing: Growing): Promise<number> {
-  const [, second] = await replaces(growing, 2);
-  return second ?? Number.NaN;
-}
-
-async function replaces({ url, members, memoryLimitBytes }: Growing, times: number): Promise<number[]> {
-  return withRollcall(url, { expectedContexts: members, memoryLimitBytes }, async ({ rollcall }) => {
-    return timedReplaces(rollcall, members, times);
-  });
+/** Where to measure it. */
+export interface GrowthGround {
+  readonly url: string;
+  /** Removes everything. */
+  empty(): Promise<void>;
+  /** Milliseconds for a `replace` into an empty environment, from its first key to its acknowledgement. */
+  readonly firstReplace: Side<Growing, number>;
 }
 
 /** One size with one limit of memory. */
@@ -48,7 +46,7 @@ export interface Grown {
 /** Both sizes with the default limit of memory, and then both with a small one. */
 export async function measureGrowth(
   from: number,
-  { url, empty }: MeasuredRedis,
+  { url, empty, firstReplace }: GrowthGround,
   { runSide, onProgress }: RunOptions,
 ): Promise<Grown[]> {
   const cases = [undefined, LITTLE_MEMORY].flatMap((memoryLimitBytes) =>
