@@ -195,6 +195,17 @@ describe("a fence", () => {
     expect(await membersOf(set)).toBe(4_000);
   });
 
+  it("is not left to a function of the same name that somebody has put beside it", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(0, fenceOf(1));
+    for (const types of ["text, text, text, text, text, text", "text, numeric, text, numeric, numeric, text"])
+      await admin.query(
+        `CREATE FUNCTION "${schema}".rollcall_admit(${types}) RETURNS text LANGUAGE sql AS $$ SELECT 'newer' $$`,
+      );
+    await store.raiseFence(set, fenceOf(2));
+    expect(await store.writeBlocks(set, blocksOf(hashes(0, 5), set), fenceOf(2))).toEqual({ added: 5, removed: 0 });
+  });
+
   it("is taken over by many at once without a deadlock", async () => {
     const store = await openStore();
     const set = await store.allocateMemberSet(3, fenceOf(1));

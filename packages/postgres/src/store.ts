@@ -222,18 +222,20 @@ function numbers(values: readonly number[]): string {
 function statementsFor(schema: string) {
   const sets = `${schema}.rollcall_member_sets`;
   const blocks = `${schema}.rollcall_blocks`;
+  // With its types: else the server might prefer another function of that name, which somebody has put there.
+  const admit = `${schema}.rollcall_admit($1::text, $2::bigint, $3::text, $4::bigint, $5::bigint, $6::text)`;
   return {
     allocate: `
       INSERT INTO ${sets} (environment, shard_bits, segment_key, generation, token, holder)
       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING id`,
-    raiseFence: `SELECT ${schema}.rollcall_admit($1, $2, $3, $4, $5, $6) AS refusal`,
+    raiseFence: `SELECT ${admit} AS refusal`,
     // The refusal comes first, and a block is only looked at where there is none. Each call of a function sees what was committed
     // before it, and not before the statement: what the fence had to wait for too.
     writeBlocks: `
       SELECT fence.refusal, coalesce(sum((changed.counts).added), 0) AS added, coalesce(sum((changed.counts).removed), 0) AS removed
-      FROM (SELECT ${schema}.rollcall_admit($1, $2, $3, $4, $5, $6) AS refusal OFFSET 0) AS fence
+      FROM (SELECT ${admit} AS refusal OFFSET 0) AS fence
       LEFT JOIN LATERAL (
-        SELECT ${schema}.rollcall_write_block($2, b.shard,
+        SELECT ${schema}.rollcall_write_block($2::bigint, b.shard,
           ($10::uuid[])[b.adds_after + 1 : b.adds_end], ($11::uuid[])[b.removes_after + 1 : b.removes_end]) AS counts
         FROM (
           SELECT u.shard, u.adds_end, lag(u.adds_end, 1, 0) OVER (ORDER BY u.number) AS adds_after,
