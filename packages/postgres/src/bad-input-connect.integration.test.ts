@@ -212,6 +212,27 @@ describe("a server", () => {
     await storeAt(target).open();
   });
 
+  it("that has become a standby is noticed by a handle that only reads", { timeout }, async () => {
+    await using server = await startPostgresServer({ standby: true });
+    const { standby, user, password } = server;
+    const [primary, other] = [server, standby!].map(({ host, port }) => poolOf({ host, port, user, password }));
+    let leadsTo = primary!;
+    const client: PostgresClient = { query: (query) => leadsTo.query(query) };
+    await storeAt(client).open();
+    const store = storeAt(client, { readOnly: true });
+    await store.open();
+    await store.getEpoch();
+    await until("the standby has it all", async () => {
+      const { rows } = await other!.query("SELECT to_regclass('rollcall.rollcall_environments') AS there");
+      return rows[0]?.there !== null;
+    });
+    // The name leads to the former primary, which came back as a standby of the new one.
+    leadsTo = other!;
+    await expectRefusal(() => store.getEpoch(), { code: "store_unavailable", remedy: /standby/, secrets: [password] });
+    leadsTo = primary!;
+    await store.getEpoch();
+  });
+
   it("that is too old is refused, and the oldest that is not is taken", async () => {
     await using proxy = await startTcpProxy(SERVER);
     const { rows } = await poolOf({}).query("SHOW server_version_num");

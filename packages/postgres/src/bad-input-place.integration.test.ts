@@ -152,6 +152,27 @@ describe("a schema", () => {
     expect((await admin.query(`SELECT * FROM "${schema}".${table}`)).rows).toEqual([{ mine: 7 }]);
   });
 
+  it.each([
+    ["type", (name: string) => `CREATE TYPE ${name} AS ENUM ('mine')`, "rollcall_blocks"],
+    ["sequence", (name: string) => `CREATE SEQUENCE ${name}`, "rollcall_segments"],
+    [
+      "function",
+      (name: string) =>
+        `CREATE FUNCTION ${name}(text, bigint, text, bigint, bigint, text) RETURNS int LANGUAGE sql AS 'SELECT 1'`,
+      "rollcall_admit",
+    ],
+  ])("with a foreign %s of one of its names is left alone", async (_, create, name) => {
+    const schema = freshSchema();
+    await admin.query(`CREATE SCHEMA "${schema}"`);
+    await admin.query(create(`"${schema}".${name}`));
+    await expectRefusal(() => createPostgresStore(admin, { schema }).open(), {
+      code: "layout_mismatch",
+      remedy: /another schema/,
+    });
+    const { rows } = await admin.query(`SELECT to_regclass('"${schema}".rollcall_layout') AS made`);
+    expect(rows).toEqual([{ made: null }]);
+  });
+
   it("of a newer layout is refused", async () => {
     const schema = await schemaWith();
     await admin.query(`INSERT INTO "${schema}".rollcall_layout (version) VALUES (99)`);

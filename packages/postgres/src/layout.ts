@@ -23,17 +23,33 @@ export async function openEnvironment(
   if (present < LAYOUT) {
     if (readOnly) throw missing(`schema ${schema} holds nothing of Rollcall's, or of an older version`);
     await requireRightToCreate(connection, schema);
-    await connection.write(migration(schema));
+    await makeUnlessThere(
+      () => connection.write(migration(schema)),
+      async () => (await layoutOf(connection, schema)) >= LAYOUT,
+    );
   }
   await requireRights(connection, schema, readOnly);
-  const known = await connection.read(`SELECT FROM "${schema}".rollcall_environments WHERE name = $1`, [environment]);
-  if (known.length > 0) return;
+  const isKnown = async () => {
+    const known = await connection.read(`SELECT FROM "${schema}".rollcall_environments WHERE name = $1`, [environment]);
+    return known.length > 0;
+  };
+  if (await isKnown()) return;
   if (readOnly) throw missing(`there is no environment ${environment} in schema ${schema}`);
   const record = newEnvironment();
-  await connection.write(
-    `INSERT INTO "${schema}".rollcall_environments (name, revision, record, epoch) VALUES ($1, $2, $3, $2) ON CONFLICT DO NOTHING`,
-    [environment, record.revision, encodeEnvironment(record)],
+  const insert = `INSERT INTO "${schema}".rollcall_environments (name, revision, record, epoch) VALUES ($1, $2, $3, $2) ON CONFLICT DO NOTHING`;
+  await makeUnlessThere(
+    () => connection.write(insert, [environment, record.revision, encodeEnvironment(record)]),
+    isKnown,
   );
+}
+
+/** Where transactions are stricter than READ COMMITTED, one who has waited for another does not see what that one made, and fails on it. */
+async function makeUnlessThere(make: () => Promise<unknown>, isThere: () => Promise<boolean>): Promise<void> {
+  try {
+    await make();
+  } catch (error) {
+    if (!(await isThere())) throw error;
+  }
 }
 
 async function requireFitServer(connection: Connection, readOnly: boolean): Promise<void> {

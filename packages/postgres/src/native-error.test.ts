@@ -32,6 +32,9 @@ describe("native errors", () => {
     ["42P01", 'relation "rollcall.rollcall_blocks" does not exist', "layout_mismatch", false],
     ["42P07", 'relation "rollcall_segments" already exists', "layout_mismatch", false],
     ["42703", 'column "version" does not exist', "layout_mismatch", false],
+    ["42710", 'type "rollcall_blocks" already exists', "layout_mismatch", false],
+    ["42804", 'column "epoch" is of type integer but expression is of type text', "layout_mismatch", false],
+    ["42809", '"rollcall_layout" is not a table', "layout_mismatch", false],
     ["42883", "function rollcall.rollcall_admit(text) does not exist", "layout_mismatch", false],
     ["53100", "could not extend file: No space left on device", "store_full", false],
     ["2200H", "nextval: reached maximum value of sequence", "store_full", false],
@@ -57,6 +60,16 @@ describe("native errors", () => {
   ])("%s %s", (code, message, becomes, retryable) => {
     const cause = Object.assign(new Error(message), code === undefined ? {} : { code });
     expect(storeError(cause, "production")).toMatchObject({ code: becomes, retryable });
+  });
+
+  it.each([
+    ["XX000", /refused/],
+    ["0A000", /refused/],
+    ["08006", /connection/],
+    ["EPIPE", /connection/],
+    ["ECONNRESET", /connection/],
+  ])("%s that is not known is told from a connection that broke", (code, words) => {
+    expect(storeError(Object.assign(new Error("anything"), { code }), "production").message).toMatch(words);
   });
 
   it("are kept as the cause", () => {

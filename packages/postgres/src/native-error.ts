@@ -30,6 +30,8 @@ const FOREIGN = meaning(
   "a table or function that is needed is missing, or is another program's; use another schema, or restore this one",
 );
 const UNREACHABLE = meaning("store_unavailable", "the connection broke or was never made; repeat when it is reachable");
+/** Anything else that the server has said. */
+const REFUSED_STATEMENT = meaning("store_unavailable", "the server refused the statement (see the cause); repeat");
 const SHUT_DOWN = meaning("store_unavailable", "the server is starting, stopping or taking over; repeat");
 const CONFLICT = meaning(
   "store_unavailable",
@@ -56,7 +58,10 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ["40P01", CONFLICT],
   ["42501", RIGHTS],
   ["42703", FOREIGN],
+  ["42710", FOREIGN],
   ["42723", FOREIGN],
+  ["42804", FOREIGN],
+  ["42809", FOREIGN],
   ["42883", FOREIGN],
   ["42P01", FOREIGN],
   ["42P07", FOREIGN],
@@ -96,6 +101,9 @@ const BY_MESSAGE: readonly (readonly [RegExp, Meaning])[] = [
   [/timeout exceeded when trying to connect|query_wait_timeout/i, BUSY],
 ];
 
+/** Five characters, and not all of them letters as in Node's `EPIPE`; 08 is what became of a connection. */
+const SQLSTATE = /^(?!08)(?=.*\d)[0-9A-Z]{5}$/;
+
 /** What pg says when its owner has ended the pool or the client. */
 const CLOSED = /Cannot use a pool after calling end|Client was closed and is not queryable/;
 
@@ -114,5 +122,5 @@ function meaningOf(cause: unknown, message: string): Meaning {
   const spoken = BY_MESSAGE.find(([words]) => words.test(message))?.[1];
   if (spoken !== undefined) return spoken;
   const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
-  return MEANINGS.get(code) ?? UNREACHABLE;
+  return MEANINGS.get(code) ?? (SQLSTATE.test(code) ? REFUSED_STATEMENT : UNREACHABLE);
 }

@@ -9,6 +9,7 @@ import {
   encodeSegment,
   HISTORY_LIMIT,
   missingRecord,
+  RollcallError,
   revisionConflict,
   type Segment,
   type SegmentStore,
@@ -34,6 +35,12 @@ export function createRegistry(
 
   async function readEnvironment(column: "record" | "epoch"): Promise<string> {
     const [row] = await read(statements.getEnvironment, [environment]);
+    // Each new connection may lead to another server, and a standby answers readers with what was true some time ago.
+    if (row?.is_standby === true)
+      throw new RollcallError(
+        "store_unavailable",
+        "PostgreSQL: the server is a standby now, which lags behind what was acknowledged; repeat when its name leads to the primary",
+      );
     if (row === undefined) throw missingRecord(environment);
     return String(row[column]);
   }
@@ -91,7 +98,7 @@ function statementsFor(schema: string) {
       epoch AS (UPDATE ${environments} SET epoch = $3 WHERE name = $1 AND EXISTS (SELECT FROM segment) RETURNING 1)
     SELECT (SELECT count(*) FROM segment) AS segments, (SELECT count(*) FROM epoch) AS epochs`;
   return {
-    getEnvironment: `SELECT record, epoch FROM ${environments} WHERE name = $1`,
+    getEnvironment: `SELECT record, epoch, pg_is_in_recovery() AS is_standby FROM ${environments} WHERE name = $1`,
     putEnvironment: `
       UPDATE ${environments} SET revision = $3, record = $4 WHERE name = $1 AND revision = $2 RETURNING 1`,
     getSegment: `SELECT record FROM ${segments} WHERE environment = $1 AND key = $2`,

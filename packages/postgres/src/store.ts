@@ -35,8 +35,8 @@ import { decodeHashes, encodeHashes } from "./uuid-array.js";
 
 /** Members that a block holds at most on average when its set is written. It may become four times as large before core cuts it anew. */
 const MOST_MEMBERS_PER_BLOCK = 64;
-/** Blocks that one step of a scan reads. */
-const BLOCKS_PER_SCAN = 256;
+/** Shards that one step of a scan reads. */
+const SHARDS_PER_SCAN = 256;
 /** Shards that one step of a drop empties. */
 const SHARDS_PER_DROP = 4_096;
 
@@ -127,11 +127,10 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
       return found;
     },
     async *scanMembers(set) {
-      for (let after = -1; ; ) {
-        const rows = await read(statements.scan, [environment, set.id, after]);
-        if (rows.length === 0) return;
-        yield concatHashes(rows.map(({ members }) => decodeHashes(members as Buffer)));
-        after = Number(rows.at(-1)?.shard);
+      const shards = 2 ** set.shardBits;
+      for (let from = 0; from < shards; from += SHARDS_PER_SCAN) {
+        const rows = await read(statements.scan, [environment, set.id, from, from + SHARDS_PER_SCAN]);
+        if (rows.length > 0) yield concatHashes(rows.map(({ members }) => decodeHashes(members as Buffer)));
       }
     },
     async dropMemberSets(sets) {
@@ -223,18 +222,20 @@ function numbers(values: readonly number[]): string {
 function statementsFor(schema: string) {
   const sets = `${schema}.rollcall_member_sets`;
   const blocks = `${schema}.rollcall_blocks`;
+  // With its types: else the server might prefer another function of that name, which somebody has put there.
+  const admit = `${schema}.rollcall_admit($1::text, $2::bigint, $3::text, $4::bigint, $5::bigint, $6::text)`;
   return {
     allocate: `
       INSERT INTO ${sets} (environment, shard_bits, segment_key, generation, token, holder)
       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING id`,
-    raiseFence: `SELECT ${schema}.rollcall_admit($1, $2, $3, $4, $5, $6) AS refusal`,
+    raiseFence: `SELECT ${admit} AS refusal`,
     // The refusal comes first, and a block is only looked at where there is none. Each call of a function sees what was committed
     // before it, and not before the statement: what the fence had to wait for too.
     writeBlocks: `
       SELECT fence.refusal, coalesce(sum((changed.counts).added), 0) AS added, coalesce(sum((changed.counts).removed), 0) AS removed
-      FROM (SELECT ${schema}.rollcall_admit($1, $2, $3, $4, $5, $6) AS refusal OFFSET 0) AS fence
+      FROM (SELECT ${admit} AS refusal OFFSET 0) AS fence
       LEFT JOIN LATERAL (
-        SELECT ${schema}.rollcall_write_block($2, b.shard,
+        SELECT ${schema}.rollcall_write_block($2::bigint, b.shard,
           ($10::uuid[])[b.adds_after + 1 : b.adds_end], ($11::uuid[])[b.removes_after + 1 : b.removes_end]) AS counts
         FROM (
           SELECT u.shard, u.adds_end, lag(u.adds_end, 1, 0) OVER (ORDER BY u.number) AS adds_after,
@@ -246,28 +247,31 @@ function statementsFor(schema: string) {
         OFFSET 0
       ) AS changed ON true
       GROUP BY fence.refusal`,
+    // One probe of the index for each set and hash, whatever the planner knows of the table. With the sets in a condition on it, a
+    // table that was analysed while it held a few small sets and has grown since would be read whole.
     findOne: `
-      SELECT b.set_id AS id FROM ${blocks} b
-      WHERE b.set_id = ANY ($1::bigint[]) AND b.shard = $2::int AND $3::uuid = ANY (b.members)`,
-    // One probe of the index for each set and hash, whatever the planner knows of the table.
+      SELECT s.id FROM unnest($1::bigint[]) AS s (id)
+      WHERE $3::uuid = ANY ((SELECT b.members FROM ${blocks} b WHERE b.set_id = s.id AND b.shard = $2::int)::uuid[])`,
     find: `
       SELECT h.place, s.id
       FROM unnest($2::int[], $3::int[], $4::int[]) AS h (place, shard_bits, shard)
       JOIN unnest($5::bigint[], $6::int[]) AS s (id, shard_bits) USING (shard_bits)
       WHERE ($1::uuid[])[h.place] = ANY (
         (SELECT b.members FROM ${blocks} b WHERE b.set_id = s.id AND b.shard = h.shard)::uuid[])`,
+    // By ranges. Without statistics a planner would read all that is left of the set and sort it, for the first so many in order.
     scan: `
-      SELECT b.shard, array_send(b.members) AS members FROM ${blocks} b
-      WHERE b.set_id = $2 AND b.shard > $3 AND EXISTS (SELECT FROM ${sets} s WHERE s.id = $2 AND s.environment = $1)
-      ORDER BY b.shard LIMIT ${BLOCKS_PER_SCAN}`,
+      SELECT array_send(b.members) AS members FROM ${blocks} b
+      WHERE b.set_id = $2 AND b.shard >= $3 AND b.shard < $4
+        AND EXISTS (SELECT FROM ${sets} s WHERE s.id = $2 AND s.environment = $1)`,
     dropFences: `
       WITH known AS (
         SELECT s.id FROM ${sets} s WHERE s.environment = $1 AND s.id = ANY ($2::bigint[]) ORDER BY s.id FOR UPDATE)
       UPDATE ${sets} s SET dropped = true FROM known WHERE s.id = known.id RETURNING s.id, s.shard_bits`,
-    // The set first: two who drop the same one come after each other.
+    // The set first: two who drop the same one come after each other. Its number stands beside each table, or a planner could not
+    // tell in which partition, or on which node, it is.
     dropBlocks: `
-      WITH known AS (SELECT s.id FROM ${sets} s WHERE s.id = $1 FOR UPDATE)
-      DELETE FROM ${blocks} b USING known WHERE b.set_id = known.id AND b.shard >= $2 AND b.shard < $3`,
+      WITH known AS (SELECT FROM ${sets} s WHERE s.id = $1 FOR UPDATE)
+      DELETE FROM ${blocks} b USING known WHERE b.set_id = $1 AND b.shard >= $2 AND b.shard < $3`,
     dropSet: `DELETE FROM ${sets} WHERE id = $1 AND dropped`,
     listSets: `SELECT id, shard_bits, dropped, segment_key, generation, token, holder FROM ${sets} WHERE environment = $1`,
   };

@@ -1,0 +1,148 @@
+// How the server runs what the store sends: by the primary key, whatever it knows of the table.
+
+import { type ContextHashes, contextHash, type Fence, type MemberSet, type SegmentKey, shardOf } from "@rollcall/core";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createPostgresStore } from "./index.js";
+import { admin, dropSchema, newSchema } from "./place.test-setup.js";
+import { type Explained, explainingClient } from "./plan.test-setup.js";
+
+const fence: Fence = { segmentKey: "people" as SegmentKey, generation: 1, holder: "writer", token: 1 };
+const ada = contextHash("ada") as ContextHashes;
+
+let schema = "";
+const cleanups: (() => Promise<unknown>)[] = [];
+beforeEach(() => {
+  schema = newSchema();
+});
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  await dropSchema(schema);
+});
+
+/** A store whose statements are explained, on a table that nobody analyses behind the test's back. */
+async function openExplained(settings: Readonly<Record<string, string>> = {}) {
+  const client = await explainingClient(settings);
+  cleanups.push(() => client.end());
+  const store = createPostgresStore(client, { schema, timeoutMs: 60_000 });
+  await store.open();
+  await admin.query(`ALTER TABLE "${schema}".rollcall_blocks SET (autovacuum_enabled = off)`);
+  return { store, explained: client.explained };
+}
+
+type Store = Awaited<ReturnType<typeof openExplained>>["store"];
+
+/** A set in which every shard has members. */
+async function fullSet(store: Store, shardBits: number): Promise<MemberSet> {
+  const set = await store.allocateMemberSet(shardBits, fence);
+  await admin.query(
+    `INSERT INTO "${schema}".rollcall_blocks
+     SELECT $1, shard, array_fill(md5(shard::text)::uuid, ARRAY[60]) FROM generate_series(0, $2::int - 1) AS shard`,
+    [set.id, 2 ** shardBits],
+  );
+  return set;
+}
+
+const fullSets = async (store: Store, sizes: readonly number[]) => {
+  const sets: MemberSet[] = [];
+  for (const shardBits of sizes) sets.push(await fullSet(store, shardBits));
+  return sets;
+};
+
+/** How often the blocks were looked up by their key; a reading of the whole table throws. */
+function probesOf({ reads }: Explained): number {
+  const blocks = reads.filter(({ table }) => table === "rollcall_blocks");
+  expect(blocks.filter(({ how }) => how !== "Index Scan" && how !== "Bitmap Heap Scan")).toEqual([]);
+  return blocks.reduce((sum, { loops }) => sum + loops, 0);
+}
+
+/** How many blocks were read. */
+function rowsOf({ reads }: Explained): number {
+  return reads.filter(({ table }) => table === "rollcall_blocks").reduce((sum, { rows }) => sum + rows, 0);
+}
+
+describe("the table of blocks", () => {
+  /** What the planner knows: nothing; what was true when the table held a few small sets and nothing else; the truth. */
+  const knowledge: Readonly<
+    Record<string, (small: () => Promise<unknown>, large: () => Promise<unknown>) => Promise<void>>
+  > = {
+    "was never analysed": async (small, large) => {
+      await small();
+      await large();
+    },
+    "was analysed while it was empty": async (small, large) => {
+      await admin.query(`VACUUM ANALYZE "${schema}".rollcall_blocks`);
+      await small();
+      await large();
+    },
+    "was analysed while it was small": async (small, large) => {
+      await small();
+      await admin.query(`VACUUM ANALYZE "${schema}".rollcall_blocks`);
+      await large();
+    },
+    "was analysed": async (small, large) => {
+      await small();
+      await large();
+      await admin.query(`VACUUM ANALYZE "${schema}".rollcall_blocks`);
+    },
+  };
+  const cases = Object.entries(knowledge).flatMap(([name, learn]) =>
+    [[1, 1], [0, 0, 0], Array<number>(20).fill(1), [0, 1, 2, 3]].map(
+      (sizes) => [name, sizes.length, learn, sizes] as const,
+    ),
+  );
+
+  it.each(cases)("that %s is probed once for each of %i sets and each context", async (_, __, learn, sizes) => {
+    const { store, explained } = await openExplained();
+    let small: MemberSet[] = [];
+    await learn(
+      async () => {
+        small = await fullSets(store, sizes);
+      },
+      () => fullSet(store, 13),
+    );
+    expect(probesOf(await explained(() => store.findMemberSets(ada, small)))).toBe(small.length);
+    const three = Buffer.concat(["ada", "grace", "linus"].map((key) => contextHash(key) as ContextHashes));
+    expect(probesOf(await explained(() => store.findMemberSets(three, small)))).toBe(3 * small.length);
+  });
+
+  it.each(Object.entries(knowledge))("that %s is scanned and written by its key", async (_, learn) => {
+    const { store, explained } = await openExplained();
+    let large: MemberSet | undefined;
+    await learn(
+      () => fullSets(store, [1, 1]),
+      async () => {
+        large = await fullSet(store, 13);
+      },
+    );
+    const set = large!;
+    let chunks = 0;
+    const scan = await explained(async () => {
+      for await (const _chunk of store.scanMembers(set)) chunks++;
+    });
+    expect(chunks).toBe(32);
+    expect(probesOf(scan)).toBe(chunks);
+    // And each step reads no more than it answers.
+    expect(rowsOf(scan)).toBe(2 ** set.shardBits);
+
+    const shard = shardOf(ada, 0, set.shardBits);
+    const none = new Uint8Array() as ContextHashes;
+    // Locked, then changed.
+    for (const [adds, removes] of [
+      [ada, none],
+      [none, ada],
+    ] as const)
+      expect(probesOf(await explained(() => store.writeBlocks(set, [{ shard, adds, removes }], fence)))).toBe(2);
+  });
+
+  it("that was analysed is swept by its key", async () => {
+    const { store, explained } = await openExplained();
+    const [small, ...others] = await fullSets(store, [13, 13, 13, 13]);
+    await admin.query(`VACUUM ANALYZE "${schema}".rollcall_blocks`);
+    const set = small!;
+    // A step for each 4,096 shards.
+    expect(probesOf(await explained(() => store.dropMemberSets([set])))).toBe(2);
+    expect((await store.listMemberSets()).map(({ id }) => id).toSorted()).toEqual(
+      others.map(({ id }) => id).toSorted(),
+    );
+  });
+});
