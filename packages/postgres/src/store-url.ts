@@ -6,7 +6,7 @@ import type { PostgresStoreOptions } from "./store-options.js";
 const PARAMETERS: readonly string[] = ["schema", "readOnly", "timeoutMs", "maxConnections", "sslmode", "sslrootcert"];
 
 /** How a connection is encrypted, in the words of libpq: not, to whoever answers, or to the server that its certificate names. */
-export type SslMode = "disable" | "require" | "verify-full";
+type SslMode = "disable" | "require" | "verify-full";
 
 /** What a URL names. */
 export interface PostgresUrl {
