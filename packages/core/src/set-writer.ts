@@ -172,32 +172,37 @@ async function* windows(
 ): AsyncGenerator<Window> {
   let blocks: Block[] = [];
   let members = 0;
-  for await (const block of wholeBlocks(chunks, shardBits)) {
-    const size = hashCount(block.adds) + hashCount(block.removes);
-    if (blocks.length > 0 && (members + size > limit.maxMembers || blocks.length >= limit.maxBlocks)) {
-      yield { blocks, members };
-      blocks = [];
-      members = 0;
+  for await (const ofChunk of wholeBlocks(chunks, shardBits)) {
+    for (const block of ofChunk) {
+      const size = hashCount(block.adds) + hashCount(block.removes);
+      if (blocks.length > 0 && (members + size > limit.maxMembers || blocks.length >= limit.maxBlocks)) {
+        yield { blocks, members };
+        blocks = [];
+        members = 0;
+      }
+      blocks.push(block);
+      members += size;
     }
-    blocks.push(block);
-    members += size;
   }
   if (blocks.length > 0) yield { blocks, members };
 }
 
-// With few shards one may span several chunks: its pieces are held back until the next shard begins.
-async function* wholeBlocks(chunks: AsyncIterable<SortedChanges>, shardBits: number): AsyncGenerator<Block> {
+// The blocks of each chunk: to await every single one would cost a small merge more than to make them. With few shards one may span
+// several chunks: its pieces are held back until the next shard begins.
+async function* wholeBlocks(chunks: AsyncIterable<SortedChanges>, shardBits: number): AsyncGenerator<Block[]> {
   let pieces: Block[] = [];
   for await (const chunk of chunks) {
+    const whole: Block[] = [];
     for (const piece of blocksOf(chunk, shardBits)) {
       if (pieces.length > 0 && pieces[0]?.shard !== piece.shard) {
-        yield joinPieces(pieces);
+        whole.push(joinPieces(pieces));
         pieces = [];
       }
       pieces.push(piece);
     }
+    yield whole;
   }
-  if (pieces.length > 0) yield joinPieces(pieces);
+  if (pieces.length > 0) yield [joinPieces(pieces)];
 }
 
 function joinPieces(pieces: readonly Block[]): Block {

@@ -101,7 +101,7 @@ describe("rights", () => {
     await store.open();
     await expectRefusal(() => createRollcall(store).merge("people", { add: ["eve"] }), {
       code: "access_denied",
-      remedy: /NOPERM/,
+      remedy: /lacks a right; grant it/,
     });
   });
 

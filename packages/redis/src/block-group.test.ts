@@ -122,17 +122,16 @@ function hashesOf(shard: number, list: number, count: number): ContextHashes {
 }
 
 /** The blocks of a group, read as the script reads them. */
-function blocksIn({ packed }: BlockGroup): Block[] {
+function blocksIn({ run, packed }: BlockGroup): Block[] {
   const blocks: Block[] = [];
   for (let at = 0; at < packed.length; ) {
-    const hashes = at + 8;
-    const removes = hashes + packed.readUInt16BE(at + 4) * CONTEXT_HASH_BYTES;
-    const end = removes + packed.readUInt16BE(at + 6) * CONTEXT_HASH_BYTES;
-    blocks.push({
-      shard: packed.readUInt32BE(at),
-      adds: packed.subarray(hashes, removes),
-      removes: packed.subarray(removes, end),
-    });
+    const number = at + 6 + packed.readUInt8(at);
+    const hashes = number + packed.readUInt8(at + 1);
+    const removes = hashes + packed.readUInt16BE(at + 2) * CONTEXT_HASH_BYTES;
+    const end = removes + packed.readUInt16BE(at + 4) * CONTEXT_HASH_BYTES;
+    const shard = Number(packed.toString("latin1", number, hashes));
+    expect(packed.toString("latin1", at + 6, number)).toBe(String(shard - run.firstShard));
+    blocks.push({ shard, adds: packed.subarray(hashes, removes), removes: packed.subarray(removes, end) });
     at = end;
   }
   return blocks;

@@ -6,11 +6,16 @@ import type { Run } from "./record-key.js";
 /** What one script does at most: well below a millisecond. */
 const SCRIPT_MEMBERS = 512;
 const SCRIPT_BLOCKS = 128;
+/** Lengths and counts, and two numbers of a shard in digits. */
+const MOST_HEAD_BYTES = 6 + 2 * 10;
 
 /** Blocks for one script. */
 export interface BlockGroup {
   readonly run: Run;
-  /** Each block: the number of its shard in 4 bytes, how many adds and removes in 2 each, high byte first; then their hashes. */
+  /**
+   * Each block: in a byte each, how long the next two are; in 2 bytes each, high byte first, how many adds and removes; the shard's place in
+   * the run and its number in decimal digits, which cost Lua more to make of a number than to write a member; then the hashes.
+   */
   readonly packed: Buffer;
 }
 
@@ -38,22 +43,26 @@ export function groupBlocks(blocks: readonly Block[], runOf: (shard: number) => 
       group.members += members;
     }
   }
-  return groups.map(({ run, blocks: group, members }) => ({ run, packed: pack(group, members) }));
+  return groups.map(({ run, blocks: group, members }) => ({ run, packed: pack(run, group, members) }));
 }
 
-function pack(blocks: readonly Block[], members: number): Buffer {
-  const packed = Buffer.allocUnsafe(blocks.length * 8 + members * CONTEXT_HASH_BYTES);
+function pack({ firstShard }: Run, blocks: readonly Block[], members: number): Buffer {
+  const packed = Buffer.allocUnsafe(blocks.length * MOST_HEAD_BYTES + members * CONTEXT_HASH_BYTES);
   let at = 0;
   for (const { shard, adds, removes } of blocks) {
-    at = packed.writeUInt32BE(shard, at);
+    const place = String(shard - firstShard);
+    const number = String(shard);
+    at = packed.writeUInt8(place.length, at);
+    at = packed.writeUInt8(number.length, at);
     at = packed.writeUInt16BE(hashCount(adds), at);
     at = packed.writeUInt16BE(hashCount(removes), at);
+    at += packed.write(place + number, at, "latin1");
     packed.set(adds, at);
     at += adds.length;
     packed.set(removes, at);
     at += removes.length;
   }
-  return packed;
+  return packed.subarray(0, at);
 }
 
 function* piecesOf({ shard, adds, removes }: Block): Generator<Block> {

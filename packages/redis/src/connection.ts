@@ -41,17 +41,18 @@ export interface Connection {
   close(): void;
   /** How often a connection was lost. What was learned of a server's data before may not be so after it. */
   readonly losses: number;
-  /** Sends commands that read, in one round trip. @throws the first error among the replies. */
-  send(commands: readonly Command[]): Promise<unknown[]>;
+  /**
+   * Sends commands, and runs scripts, that read: in one round trip, two where the server has forgotten a script.
+   * @throws the worst error among the replies.
+   */
+  send(calls: readonly Call[]): Promise<unknown[]>;
   /**
    * Sends one command that reads, in the fewest steps: the lookup of one context spends as long in code as on the wire. Sends nothing and answers
    * `undefined` where something has to be looked after first; {@link Connection.send} does that.
    */
   sendAtOnce(command: Command): Promise<unknown> | undefined;
-  /** Runs scripts that read in one round trip, two where the server has forgotten them. @throws as {@link Connection.send}. */
-  run(calls: readonly ScriptCall[]): Promise<unknown[]>;
   /**
-   * The same for scripts and commands that write, and waits for as many replicas as the options say.
+   * The same for what writes, and waits for as many replicas as the options say.
    * @throws `store_read_only` if the options say so; `store_unavailable` if too few replicas confirmed.
    */
   write(calls: readonly Call[]): Promise<unknown[]>;
@@ -72,6 +73,7 @@ const MOST_READS = 5;
 /** Wraps `client`. */
 export function createConnection(client: RedisClient, options: ConnectionOptions): Connection {
   const { environment, ownsClient, readOnly, timeoutMs, minReplicas, replicaTimeoutMs } = options;
+  const confirms = minReplicas > 0 && !readOnly;
   const lastError: LastError = { error: undefined };
   const { within, giveUpAll } = createDeadline(timeoutMs, reconnect);
   /** Whether it has answered before: from then on a client that has ended was ended by its owner. */
@@ -181,7 +183,7 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   function requirePrimary(): void {
     if (!isCluster(client) || client.status !== "ready" || client.nodes("master").length > 0) return;
     client.refreshSlotsCache(() => {});
-    throw new RollcallError("store_unavailable", "Redis: no primary of the Cluster is connected; repeat");
+    throw noPrimary();
   }
 
   function sendAtOnce(command: Command): Promise<unknown> {
@@ -202,12 +204,8 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
     return [...replies];
   }
 
-  const sendNow = async (commands: readonly Command[]) => requireReplies(await exchange(commands));
-
-  /** `behind` goes out behind each exchange; the replies to it are the last ones. */
-  async function runAll(calls: readonly Call[], behind: readonly Command[] = []): Promise<unknown[]> {
-    const check = checkServer();
-    if (check !== undefined) await check;
+  /** Of a server that is known. `behind` goes out behind each exchange; the replies to it are the last ones. */
+  async function sendNow(calls: readonly Call[], behind: readonly Command[] = []): Promise<unknown[]> {
     const replies = await exchange([...calls.map((call) => (isScript(call) ? byDigest(call) : call)), ...behind]);
     const forgotten = calls.flatMap((call, index) => (isScript(call) && isForgotten(replies[index]) ? [index] : []));
     if (forgotten.length > 0) {
@@ -222,16 +220,16 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   }
 
   // WAIT speaks of what the server had written when its own connection sent the command before, so it must not come over another one.
-  async function runAndWait(calls: readonly Call[]): Promise<unknown[]> {
+  async function sendAndWait(calls: readonly Call[]): Promise<unknown[]> {
     const wait: Command = ["wait", minReplicas, replicaTimeoutMs];
     if (!isCluster(client)) {
       // In one pipeline: it takes one connection, and fails with it.
-      const replies = await runAll(calls, [wait]);
+      const replies = await sendNow(calls, [wait]);
       requireConfirmed(replies.splice(calls.length));
       return replies;
     }
     const primaries = client.nodes("master");
-    const replies = await runAll(calls);
+    const replies = await sendNow(calls);
     // A connection to a node of a Cluster is not made again, so the same object is the same connection.
     const isNew = client.nodes("master").some((node) => !primaries.includes(node));
     if (isNew)
@@ -251,7 +249,7 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   }
 
   return {
-    confirms: minReplicas > 0 && !readOnly,
+    confirms,
     get losses() {
       return losses;
     },
@@ -273,27 +271,30 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
       // Not every call that a client of a Cluster has under way hears of that.
       giveUpAll();
     },
-    send: (commands) => steadily((send) => send(commands)),
+    send: (calls) => steadily((send) => send(calls)),
     sendAtOnce: (command) =>
       isChecked && client.status === "ready" && !client.isCluster ? sendAtOnce(command) : undefined,
-    run: (calls) => steadily(() => runAll(calls)),
     async write(calls) {
       if (readOnly)
         throw new RollcallError("store_read_only", `the store of environment ${environment} was opened with readOnly`);
-      return minReplicas > 0 ? runAndWait(calls) : runAll(calls);
+      const check = checkServer();
+      if (check !== undefined) await check;
+      return confirms ? sendAndWait(calls) : sendNow(calls);
     },
     steadily,
     async info() {
       // A Cluster's client does not know the nodes yet.
       if (client.status !== "ready") await sendNow([["info"]]);
       const servers = isCluster(client) ? client.nodes("master") : [client];
-      if (servers.length === 0)
-        throw new RollcallError("store_unavailable", "Redis: no primary of the Cluster is connected; repeat");
+      if (servers.length === 0) throw noPrimary();
       const replies = await Promise.all(servers.map((server) => exchange([["info"]], server)));
       // Nobody should learn of a missing right after a write.
-      if (minReplicas > 0 && !readOnly)
-        for (const server of servers) requireReplies(await exchange([["wait", 0, 1]], server));
+      if (confirms) for (const server of servers) requireReplies(await exchange([["wait", 0, 1]], server));
       return replies.map((reply) => String(requireReplies(reply)[0]));
     },
   };
+}
+
+function noPrimary(): RollcallError {
+  return new RollcallError("store_unavailable", "Redis: no primary of the Cluster is connected; repeat");
 }

@@ -79,7 +79,8 @@ export const DEPLOYMENTS: readonly Deployment[] = [SINGLE, SINGLE_6, SENTINEL, C
 
 /** What a process that only reads needs under keys that begin with `prefix`: the other line of the Redis page. */
 export function readerRights(prefix: string): string[] {
-  return [`~${prefix}*`, `~{${prefix}*`, "+info", "+hget", "+hmget", "+hkeys", "+cluster|slots", "+cluster|info"];
+  const commands = ["+info", "+hget", "+hmget", "+hkeys", "+eval", "+evalsha", "+cluster|slots", "+cluster|info"];
+  return [`~${prefix}*`, `~{${prefix}*`, ...commands];
 }
 
 async function createUser(servers: readonly Address[], rights: readonly string[]): Promise<Login> {

@@ -1,6 +1,7 @@
 // A warm reader that is asked about a sample of contexts all the time, and whose every answer is judged: what it calls healthy must be
 // true of the segment as it was or as it is going to be.
 
+import { until } from "@rollcall/conformance/containers";
 import { type AnswerStatus, createSegmentReader, type SegmentStore } from "@rollcall/core";
 import { expect } from "vitest";
 import { type Change, type Members, UNIVERSE } from "./fault-audience.test-setup.js";
@@ -76,12 +77,15 @@ export async function watchSegment(
     stop,
     expectNothingWrong,
     async expectOnly(members) {
-      await reader.refresh();
-      const answers = await Promise.all(SAMPLE.map(isMember));
+      // Right after a fault a node may be out of reach once more, which a reader says and does not repeat by itself.
+      const answers = await until("the reader reaches all of the store", async () => {
+        await reader.refresh();
+        const sample = await Promise.all(SAMPLE.map(isMember));
+        return sample.every(({ status }) => status === "healthy") && sample;
+      });
       await stop();
       expectNothingWrong();
       expect(["healthy", "store_error"]).toEqual(expect.arrayContaining([...statuses]));
-      expect(answers.filter(({ status }) => status !== "healthy")).toEqual([]);
       expect(SAMPLE.filter((_, index) => answers[index]?.member)).toEqual(SAMPLE.filter((key) => members.has(key)));
     },
     [Symbol.asyncDispose]: stop,

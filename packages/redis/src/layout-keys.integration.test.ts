@@ -95,8 +95,8 @@ describe("on a Cluster", () => {
 
 /** Commands of the adapter that name one key. */
 const ONE_KEY = [
-  "bitfield",
   "get",
+  "getbit",
   "hdel",
   "hget",
   "hkeys",

@@ -100,13 +100,13 @@ const MAX_VALUE_BYTES = 64;
  * Writes blocks of one run. KEYS: fences, the bitmap of used shards, and a key that is never there. The shards are named after the bitmap, and
  * their slot is its slot: naming them one by one would cost more than writing them. Where the slot is on its way to another node, a shard may
  * be on either; then the missing key has both nodes refuse the script before it runs. ARGV: as for the fence; the packed id; how many leading bytes of a hash the
- * shard implies; the first shard of the run; the blocks, see `block-group.ts`. Writes its fence anew if it changes nothing, see {@link touchRegistry}. Answers how many were added and removed, or a refusal.
+ * shard implies; the blocks, see `block-group.ts`. Writes its fence anew if it changes nothing, see {@link touchRegistry}. Answers how many were added and removed, or a refusal.
  */
 export const writeBlocks = script(`${CHECK_FENCE}
 if newer then redis.call('HSET', KEYS[1], ARGV[1], short) end
 ${FIND_ID}
 ${MARKER}
-local id, skip, first, blocks = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+local id, skip, blocks = ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local base = sub(KEYS[2], 1, -5)
 local added, removed = 0, 0
 
@@ -137,34 +137,14 @@ local function change(shard, field, value, is_add)
   return ids
 end
 
--- The bits come first: a shard without its bit would never be scanned.
-local looks, l, at = {}, 0, 1
+local at = 1
 while at <= #blocks do
-  local a, b, c, d, e, f, g, h = byte(blocks, at, at + 7)
-  local adds, removes = e * 256 + f, g * 256 + h
-  if adds > 0 then
-    looks[l + 1], looks[l + 2], looks[l + 3] = 'GET', 'u1', ((a * 256 + b) * 256 + c) * 256 + d - first
-    l = l + 3
-  end
-  at = at + 8 + 16 * (adds + removes)
-end
-if l > 0 then
-  local bits, sets, s = redis.call('BITFIELD', KEYS[2], unpack(looks)), {}, 0
-  for i = 1, #bits do
-    if bits[i] == 0 then
-      sets[s + 1], sets[s + 2], sets[s + 3], sets[s + 4] = 'SET', 'u1', looks[3 * i], 1
-      s = s + 4
-    end
-  end
-  if s > 0 then redis.call('BITFIELD', KEYS[2], unpack(sets)) end
-end
-
-at = 1
-while at <= #blocks do
-  local a, b, c, d, e, f, g, h = byte(blocks, at, at + 7)
-  local shard = base .. ((a * 256 + b) * 256 + c) * 256 + d
-  local adds, n = e * 256 + f, e * 256 + f + g * 256 + h
-  at = at + 8
+  local p, s, a, b, c, d = byte(blocks, at, at + 5)
+  at = at + 6 + p + s
+  local place, shard = sub(blocks, at - s - p, at - s - 1), base .. sub(blocks, at - s, at - 1)
+  local adds, n = a * 256 + b, a * 256 + b + c * 256 + d
+  -- The bit comes first: a shard without it would never be scanned.
+  if adds > 0 and redis.call('GETBIT', KEYS[2], place) == 0 then redis.call('SETBIT', KEYS[2], place, 1) end
   if n == 1 then
     local field = sub(blocks, at + skip, at + 15)
     local ids = change(shard, field, redis.call('HGET', shard, field), adds == 1)
@@ -189,6 +169,32 @@ if added + removed == 0 and not newer then
   redis.call('HSET', KEYS[1], ARGV[1], fence)
 end
 return { added, removed }`);
+
+/**
+ * Reads what stands in shards for contexts. ARGV: for each shard, in a byte the length of its name, in 2 bytes, high byte first, how many
+ * fields, the name, and the fields; then how long a field is. Answers a value or nil for each field, in their order.
+ */
+export const readValues = script(`
+local byte, sub = string.byte, string.sub
+local reads, width = ARGV[1], tonumber(ARGV[2])
+local values, v, at = {}, 0, 1
+while at <= #reads do
+  local length, a, b = byte(reads, at, at + 2)
+  local shard, n = sub(reads, at + 3, at + 2 + length), a * 256 + b
+  at = at + 3 + length
+  if n == 1 then
+    v = v + 1
+    values[v] = redis.call('HGET', shard, sub(reads, at, at + width - 1))
+  else
+    local fields = {}
+    for i = 1, n do fields[i] = sub(reads, at + width * (i - 1), at + width * i - 1) end
+    local found = redis.call('HMGET', shard, unpack(fields))
+    for i = 1, n do values[v + i] = found[i] end
+    v = v + n
+  end
+  at = at + width * n
+end
+return values`);
 
 // KEYS[1]: a shard. ARGV: a cursor, and how many entries. A cursor means nothing to another process, to which a slot may have moved or which may
 // have loaded the data after a crash: it then starts anew, and entries come twice.

@@ -21,13 +21,14 @@ import {
   shardBitsFor,
   shardOf,
 } from "@rollcall/core";
-import { bufferOf, groupBlocks } from "./block-group.js";
+import { groupBlocks } from "./block-group.js";
 import { clientFor } from "./client.js";
 import { requireFitClient } from "./client-check.js";
 import type { Command, RedisClient, ScriptCall } from "./commands.js";
 import { type Connection, createConnection } from "./connection.js";
+import { fieldOf, readCalls } from "./member-reads.js";
 import { packId, unpackIds } from "./member-set-ids.js";
-import { createRecordKeys, type ShardKeys } from "./record-key.js";
+import { createRecordKeys } from "./record-key.js";
 import { createRegistry } from "./registry.js";
 import * as scripts from "./script.js";
 import { requireFitServer, requireNoReplica } from "./server-check.js";
@@ -51,7 +52,7 @@ const SLOTS_OF_CLUSTER = 256;
 const CAPABILITIES: StoreCapabilities = {
   portVersion: STORE_PORT_VERSION,
   fencing: "set",
-  window: { maxMembers: 16_384, maxBlocks: 256, concurrency: 4 },
+  window: { maxMembers: 16_384, maxBlocks: 1_024, concurrency: 4 },
   maxLookup: 1_024,
 };
 
@@ -89,35 +90,43 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     await registry.open();
   }
 
+  const nameOf = (shardBits: number) => (shard: number) =>
+    keys.runOf(registry.opened().slots, shardBits, shard).base + shard;
+
+  /** What stands in the shards of one size for each of `hashes`. */
+  async function valuesOf(send: Connection["send"], hashes: ContextHashes, shardBits: number): Promise<Value[]> {
+    const reads = { hashes, shardBits, nameOf: nameOf(shardBits), isCluster: redis.isCluster };
+    const values = (await send(readCalls(reads))).flat() as Value[];
+    await resolveOverflow(send, hashes, shardBits, values);
+    return values;
+  }
+
   /** Reads the values that stand in the overflow from there, in place of their markers. */
-  async function resolveOverflow(send: Connection["send"], reads: readonly Read[], values: Value[]): Promise<void> {
+  async function resolveOverflow(
+    send: Connection["send"],
+    hashes: ContextHashes,
+    shardBits: number,
+    values: Value[],
+  ): Promise<void> {
+    const { slots } = registry.opened();
     for (let looks = 0; looks < MOST_LOOKS; looks++) {
-      if (!values.some(isMarker)) return;
-      const marked = reads.flatMap((read, position) => (isMarker(values[position]) ? [{ read, position }] : []));
+      const marked = values.flatMap((value, index) => (isMarker(value) ? [index] : []));
+      if (marked.length === 0) return;
       // Both: since the marker was read the ids may have moved back.
-      const replies = (await send(
-        marked.flatMap(({ read: { at, field } }): Command[] => [
-          ["hget", at.overflow, field],
-          ["hget", at.shard, field],
-        ]),
-      )) as Value[];
-      marked.forEach(({ position }, order) => {
-        values[position] = replies[2 * order] ?? replies[2 * order + 1] ?? null;
+      const commands = marked.flatMap((index): Command[] => {
+        const { shard, overflow } = keys.shardKeys(slots, shardBits, shardOf(hashes, index, shardBits));
+        const field = fieldOf(hashAt(hashes, index), shardBits);
+        return [
+          ["hget", overflow, field],
+          ["hget", shard, field],
+        ];
+      });
+      const replies = (await send(commands)) as Value[];
+      marked.forEach((index, order) => {
+        values[index] = replies[2 * order] ?? replies[2 * order + 1] ?? null;
       });
     }
     throw new RollcallError("corrupt_data", `environment ${environment}: ids are missing from an overflow; run verify`);
-  }
-
-  function readsOf(hashes: ContextHashes, among: readonly MemberSet[]): Read[] {
-    const { slots } = registry.opened();
-    const reads: Read[] = [];
-    for (const [shardBits, ids] of sizesOf(among)) {
-      for (let index = 0; index < hashCount(hashes); index++) {
-        const at = keys.shardKeys(slots, shardBits, shardOf(hashes, index, shardBits));
-        reads.push({ index, at, ids, field: fieldOf(hashAt(hashes, index), shardBits) });
-      }
-    }
-    return reads;
   }
 
   /** The usual question: one context, among sets of one size. `undefined` for any other, and where something is to be looked after first. */
@@ -126,31 +135,31 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     const [size, ...others] = sizesOf(among);
     if (size === undefined || others.length > 0) return undefined;
     const [shardBits, ids] = size;
-    const at = keys.shardKeys(registry.opened().slots, shardBits, shardOf(hashes, 0, shardBits));
-    const field = fieldOf(hashes, shardBits);
-    const reply = connection.sendAtOnce(["hget", at.shard, field]) as Promise<Value> | undefined;
+    const shard = nameOf(shardBits)(shardOf(hashes, 0, shardBits));
+    const reply = connection.sendAtOnce(["hget", shard, fieldOf(hashes, shardBits)]) as Promise<Value> | undefined;
     const idsIn = (value: Value | undefined) => (value ? unpackIds(value, ids) : []);
     return reply?.then(async (value) => {
       if (!isMarker(value)) return [idsIn(value)];
       const values = [value];
-      await connection.steadily((send) => resolveOverflow(send, [{ index: 0, at, ids, field }], values));
+      await connection.steadily((send) => resolveOverflow(send, hashes, shardBits, values));
       return values.map(idsIn);
     });
   }
 
-  async function findAll(hashes: ContextHashes, among: readonly MemberSet[]): Promise<MemberSetId[][]> {
-    const reads = readsOf(hashes, among);
+  function findAll(hashes: ContextHashes, among: readonly MemberSet[]): Promise<MemberSetId[][]> {
     return connection.steadily(async (send) => {
       const check = fences.requireWhole(among);
       if (check !== undefined) await check;
       const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
-      if (reads.length === 0) return found;
-      const values = (await send(commandsFor(reads))).flat() as Value[];
-      await resolveOverflow(send, reads, values);
-      reads.forEach(({ index, ids }, position) => {
-        const value = values[position];
-        if (value) found[index]?.push(...unpackIds(value, ids));
-      });
+      // All sizes at once.
+      await Promise.all(
+        sizesOf(among).map(async ([shardBits, ids]) => {
+          const values = await valuesOf(send, hashes, shardBits);
+          values.forEach((value, index) => {
+            if (value) found[index]?.push(...unpackIds(value, ids));
+          });
+        }),
+      );
       return found;
     });
   }
@@ -216,7 +225,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
         groups.map(({ run, packed }) => ({
           script: scripts.writeBlocks,
           keys: [run.fences, run.used, run.absent],
-          args: [...head, run.firstShard, packed],
+          args: [...head, packed],
         })),
       );
       let [added, removed] = [0, 0];
@@ -238,7 +247,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     async *scanMembers(set) {
       const id = packId(set.id);
       const { shardBits } = set;
-      const passing = passUsedShards(shardBits, connection.run, ({ shard, cursor }) => {
+      const passing = passUsedShards(shardBits, connection.send, ({ shard, cursor }) => {
         const at = keys.shardKeys(registry.opened().slots, shardBits, shard);
         return { script: scripts.scanShard, keys: [at.shard, at.overflow], args: [cursor, ENTRIES_PER_STEP, id] };
       });
@@ -253,21 +262,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
   };
 }
 
-/** One value to read. */
-interface Read {
-  /** Which of the hashes asked about. */
-  readonly index: number;
-  readonly at: ShardKeys;
-  readonly field: Buffer;
-  readonly ids: ReadonlySet<MemberSetId>;
-}
-
 type Value = Buffer | null;
-
-/** The rest of a hash, which its shard does not imply. */
-function fieldOf(hash: ContextHashes, shardBits: number): Buffer {
-  return bufferOf(hash.subarray(impliedBytes(shardBits)));
-}
 
 /** Remembers the last answer of `work`: a reader asks about the same sets until the registry changes. */
 function lastAnswer<Question extends object, Answer>(work: (question: Question) => Answer) {
@@ -276,18 +271,6 @@ function lastAnswer<Question extends object, Answer>(work: (question: Question) 
     if (last?.question !== question) last = { question, answer: work(question) };
     return last.answer;
   };
-}
-
-/** A command for each shard, as long as its reads stand together, which those of sorted hashes do. */
-function commandsFor(reads: readonly Read[]): Command[] {
-  const commands: Command[] = [];
-  for (let from = 0, to = 0; from < reads.length; from = to) {
-    const { at, field } = reads[from] as Read;
-    const fields = [field];
-    for (to = from + 1; reads[to]?.at.shard === at.shard; to++) fields.push((reads[to] as Read).field);
-    commands.push(fields.length === 1 ? ["hget", at.shard, field] : ["hmget", at.shard, ...fields]);
-  }
-  return commands;
 }
 
 /** What a shard holds instead of ids that stand in its overflow. */
