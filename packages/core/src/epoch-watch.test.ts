@@ -87,6 +87,12 @@ async function statusOf(reader: Reader): Promise<string> {
   return (await reader.isMember("s", { kind: "user", key: "x" })).status;
 }
 
+/** Asks once, and waits until the watch of the store has begun. */
+async function listening(reader: Reader): Promise<void> {
+  await statusOf(reader);
+  await pass(250);
+}
+
 async function put(store: SegmentStore, patch: Partial<Segment> = {}): Promise<void> {
   const present = await store.getSegment(KEY);
   const list = { count: { value: 0, exact: true } };
@@ -105,7 +111,7 @@ describe("a reader that is told", () => {
   it("reads at once, without a poll", async () => {
     const { store, reader: make, watches } = await setUp();
     const reader = make();
-    expect(await statusOf(reader)).toBe("unknown_segment");
+    await listening(reader);
     await put(store);
     await settle();
     expect(await statusOf(reader)).toBe("unknown_segment");
@@ -130,8 +136,7 @@ describe("a reader that is told", () => {
   it("makes one reading of a burst, and one after it, never two at once", async () => {
     const { store, reader: make, watches, reads, hold } = await setUp();
     const reader = make();
-    await statusOf(reader);
-    await settle();
+    await listening(reader);
     expect(reads()).toBe(1);
     const release = hold();
     for (let i = 0; i < 100; i++) watches[0]?.tell();
@@ -153,7 +158,7 @@ describe("a reader that is told", () => {
   it("reads after a burst what its end moved", async () => {
     const { store, reader: make, watches, reads } = await setUp();
     const reader = make();
-    await statusOf(reader);
+    await listening(reader);
     watches[0]?.tell();
     await settle();
     await put(store);
@@ -168,7 +173,7 @@ describe("a reader that is told", () => {
   it("counts a reading that failed, and goes on", async () => {
     const { memory, store, reader: make, watches } = await setUp();
     const reader = make();
-    await statusOf(reader);
+    await listening(reader);
     const getEpoch = store.getEpoch;
     store.getEpoch = () => Promise.reject(broken());
     watches[0]?.tell();
@@ -184,7 +189,7 @@ describe("a reader that is told", () => {
   it("does nothing after it was closed", async () => {
     const { reader: make, watches, reads } = await setUp();
     const reader = make();
-    await statusOf(reader);
+    await listening(reader);
     watches[0]?.tell();
     watches[0]?.tell();
     await settle();
@@ -202,7 +207,7 @@ describe("a watch", () => {
     const { reader: make, watches, reads } = await setUp();
     const readers = [make(), make(), make()];
     for (const reader of readers) await statusOf(reader);
-    await settle();
+    await pass(250);
     expect(watches).toHaveLength(1);
     expect(reads()).toBe(3);
     readers[0]?.close();
@@ -216,8 +221,7 @@ describe("a watch", () => {
     expect(watches[0]?.signal.aborted).toBe(true);
     await pass(HOUR);
     expect(watches).toHaveLength(1);
-    await statusOf(make());
-    await settle();
+    await listening(make());
     expect(watches).toHaveLength(2);
   });
 
@@ -228,24 +232,32 @@ describe("a watch", () => {
     const reader = make({ clock, pollMs: 1_000, maxRegistryAgeMs: 5_000 });
     await settle();
     expect(watches).toHaveLength(0);
-    await statusOf(reader);
-    await settle();
+    await listening(reader);
     for (let second = 0; second < 10; second++) {
       now += 1_000;
       await pass(1_000);
     }
     expect(watches[0]?.signal.aborted).toBe(true);
     expect(vi.getTimerCount()).toBe(0);
-    await statusOf(reader);
-    await settle();
+    await listening(reader);
     expect(watches.map(({ signal }) => signal.aborted)).toEqual([true, false]);
+  });
+
+  it("does not begin for a reader that is gone soon", async () => {
+    const { reader: make, watches } = await setUp();
+    const reader = make();
+    await statusOf(reader);
+    await pass(200);
+    reader.close();
+    expect(vi.getTimerCount()).toBe(0);
+    await pass(HOUR);
+    expect(watches).toHaveLength(0);
   });
 
   it("begins again after growing pauses while it fails, and each failure is counted", async () => {
     const { reader: make, watches } = await setUp();
     const reader = make();
-    await statusOf(reader);
-    await settle();
+    await listening(reader);
     const pauses: number[] = [];
     for (let attempt = 1; attempt <= 8; attempt++) {
       watches.at(-1)?.fail(broken());
@@ -265,8 +277,7 @@ describe("a watch", () => {
   it("is not begun again while it waits, once the reader is closed", async () => {
     const { reader: make, watches } = await setUp();
     const reader = make();
-    await statusOf(reader);
-    await settle();
+    await listening(reader);
     watches[0]?.fail(broken());
     await settle();
     reader.close();
@@ -281,8 +292,7 @@ describe("a watch", () => {
   ])("does not begin again where the store %s", async (_, end, errors) => {
     const { reader: make, watches } = await setUp();
     const reader = make();
-    await statusOf(reader);
-    await settle();
+    await listening(reader);
     end(watches[0]);
     await pass(HOUR);
     expect(watches).toHaveLength(1);
@@ -296,8 +306,8 @@ describe("a watch", () => {
       throw broken();
     };
     const reader = make();
+    await listening(reader);
     expect(await statusOf(reader)).toBe("unknown_segment");
-    await settle();
     expect(reader.stats().errors).toBe(1);
   });
 });

@@ -14,6 +14,8 @@ export interface EpochListener {
   readonly onFailure: () => void;
 }
 
+/** A watch begins so long after its first listener came: one who asks a single question is gone by then, and cost no connection. */
+const BEGIN_MS = 250;
 /** Pauses before a watch begins again: from about the first, doubled each time, to the second. */
 const MIN_PAUSE_MS = 500;
 const MAX_PAUSE_MS = 30_000;
@@ -43,8 +45,12 @@ export function listenToEpoch(store: SegmentStore, listener: EpochListener): () 
 function begin(store: SegmentStore): Watch {
   const watch: Watch = { listeners: new Set(), stop: new AbortController() };
   watches.set(store, watch);
-  // Rejects when it was stopped, or is of no use: each failure was told to the listeners.
-  keepWatching(store, watch).catch(() => {});
+  const timer = setTimeout(() => {
+    // Rejects when it was stopped, or is of no use: each failure was told to the listeners.
+    keepWatching(store, watch).catch(() => {});
+  }, BEGIN_MS);
+  timer.unref();
+  watch.stop.signal.addEventListener("abort", () => clearTimeout(timer));
   return watch;
 }
 
@@ -72,7 +78,5 @@ async function keepWatching(store: SegmentStore, { listeners, stop }: Watch): Pr
   }
 
   const pauses = { minTimeout: MIN_PAUSE_MS, maxTimeout: MAX_PAUSE_MS, randomize: true };
-  // Not before the caller's own work: a store may tell at once.
-  await Promise.resolve();
   while (await pRetry(watchOnce, { ...pauses, retries: Number.POSITIVE_INFINITY, signal, unref: true }));
 }

@@ -64,7 +64,7 @@ export async function listenOn(
   if (signal.aborted) return;
   if (source.ending === true) throw handleNotOpen(environment, "closed");
   const client = new source.Client(optionsOf(source, timeoutMs));
-  let isOver = false;
+  let [isConnected, isOver] = [false, false];
   const tell = () => {
     if (!isOver) onMoved();
   };
@@ -75,12 +75,19 @@ export async function listenOn(
       client.on("end", () => reject(new Error("Connection terminated unexpectedly")));
       client.on("notification", tell);
       signal.addEventListener("abort", () => resolve(), { once: true });
-      begin(client, channel, timeoutMs).then((listens) => (listens ? tell() : resolve()), reject);
+      connect(client)
+        .then(() => {
+          isConnected = true;
+          return begin(client, channel, timeoutMs);
+        })
+        .then((listens) => (listens ? tell() : resolve()), reject);
     });
   } catch (cause) {
     throw storeError(cause, environment);
   } finally {
     isOver = true;
+    // To a server that still waits for the password a good-bye would be a wrong one.
+    if (!isConnected) client.connection?.stream.destroy();
     await end(client);
   }
 }
@@ -94,13 +101,16 @@ function optionsOf({ options }: ClientSource, timeoutMs: number): object {
   );
 }
 
-/** Answers `false`, and leaves nothing behind, where it is no server that answers. */
-async function begin(client: ListeningClient, channel: string, timeoutMs: number): Promise<boolean> {
+async function connect(client: ListeningClient): Promise<void> {
   const connected = client.connect();
   client.unref?.();
   await connected;
   // TLS has put another socket in the place of the first.
   client.unref?.();
+}
+
+/** Answers `false`, and leaves nothing behind, where it is no server that answers. */
+async function begin(client: ListeningClient, channel: string, timeoutMs: number): Promise<boolean> {
   const { rows } = await client.query({ text: "SELECT pg_backend_pid() AS pid", query_timeout: timeoutMs });
   // A pooler makes up the number that it gives to its clients. It would take LISTEN, and leave its connection listening for nobody.
   const [row] = rows as readonly { readonly pid: unknown }[];

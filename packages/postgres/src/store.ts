@@ -60,12 +60,13 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
   const environment = parseName(environmentNameSchema, settings.environment, "the environment") as EnvironmentName;
   const pool = url === undefined ? undefined : poolFor(url, settings.timeoutMs);
   const target = pool ?? (client as PostgresClient);
-  const closing = new AbortController();
-  const onClosed = () => closing.abort();
+  const watches = new Set<{ readonly end: () => void; readonly ended: Promise<void> }>();
+  const onClosed = () => {
+    for (const { end } of watches) end();
+  };
   const connection = createConnection(target, { ...settings, environment, onClosed });
   const source = settings.listen ? clientSource(target) : undefined;
   const channel = settings.listen ? channelOf(settings.schema, environment) : undefined;
-  const listening = new Set<Promise<void>>();
   const state: HandleState = { opened: false, closed: false };
   const { read, write } = whileOpen(connection, environment, state);
   const statements = statementsFor(`"${settings.schema}"`);
@@ -78,13 +79,18 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
   function watchOn(source: ClientSource, channel: string): NonNullable<SegmentStore["watchEpoch"]> {
     return async (onMoved, signal) => {
       requireOpen(environment, state);
-      const stop = AbortSignal.any([signal, closing.signal]);
-      const watch = listenOn(channel, { ...settings, source, environment, onMoved, signal: stop });
-      listening.add(watch);
+      const stop = new AbortController();
+      const end = () => stop.abort();
+      if (signal.aborted) end();
+      signal.addEventListener("abort", end);
+      const ended = listenOn(channel, { ...settings, source, environment, onMoved, signal: stop.signal });
+      const watch = { end, ended };
+      watches.add(watch);
       try {
-        await watch;
+        await ended;
       } finally {
-        listening.delete(watch);
+        watches.delete(watch);
+        signal.removeEventListener("abort", end);
       }
     };
   }
@@ -113,9 +119,9 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
     async close() {
       if (state.closed) return;
       state.closed = true;
-      closing.abort();
+      for (const { end } of watches) end();
       // How each of them ended is for those who began it.
-      await Promise.allSettled(listening);
+      await Promise.allSettled(Array.from(watches, ({ ended }) => ended));
       await pool?.end();
     },
 
