@@ -126,7 +126,7 @@ export interface SegmentStore {
    * Resolves when there is nothing more to hear, and core does not call again: when `signal` fires, when this handle is closed, or where
    * the database turns out unable. Rejects when the connection broke, and core calls again after a pause. By then it
    * has let go of all that it held, {@link close} waits for that, and `onMoved` is not called any more. It keeps no process alive.
-   * Core guarantees that `onMoved` returns at once and never throws, and watches a handle once at a time, for all its readers.
+   * Core guarantees that `onMoved` returns at once and never throws, and shares one watch among all readers of a handle.
    * @throws `store_unavailable`; `closed` on a handle that is not open.
    */
   watchEpoch?(onMoved: () => void, signal: AbortSignal): Promise<void>;

@@ -231,15 +231,16 @@ it("a write notifies once, with nothing in it, and not where no answer changes o
 it("a server that is silent ends a watch in time, and holds up no close", async () => {
   await using proxy = await startTcpProxy(SERVER);
   const store = await openStore(urlOf(schema, { at: proxy }), { timeoutMs: 1_000 });
-  const begun = await new Promise<Promise<void> | undefined>((resolve) => {
-    const watch = store.watchEpoch?.(() => resolve(watch), new AbortController().signal);
+  let watch: Promise<void> | undefined;
+  await new Promise<void>((resolve) => {
+    watch = store.watchEpoch?.(resolve, new AbortController().signal);
   });
   proxy.freeze();
   await expect(store.watchEpoch?.(() => {}, new AbortController().signal)).rejects.toMatchObject({
     code: "store_unavailable",
   });
   await store.close();
-  await begun;
+  await watch;
 });
 
 it("does not keep a process alive", async () => {
