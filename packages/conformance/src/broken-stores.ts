@@ -32,6 +32,7 @@ interface Shared {
   readonly hidden: Set<number>;
   readonly history: Map<string, SyncReport[]>;
   readonly free: MemberSet[];
+  readonly tellers: Set<() => void>;
   calls: number;
   epoch?: string;
 }
@@ -62,6 +63,7 @@ export function brokenHarness(breakStore: Break, { capabilities, place }: BreakO
             hidden: new Set(),
             history: new Map(),
             free: [],
+            tellers: new Set(),
             calls: 0,
           };
           shared.set(target, state);
@@ -343,6 +345,86 @@ const memberFaults: readonly BrokenStore[] = [
   ),
 ];
 
+/** Tells of nothing; begins and ends as the store's own watch does. */
+const deafWatch = (store: SegmentStore, signal: AbortSignal) => store.watchEpoch?.(() => {}, signal) ?? macrotask();
+
+/** A watch that tells when `tellers` are called. */
+function watchBy(tellers: Set<() => void>, store: SegmentStore): NonNullable<SegmentStore["watchEpoch"]> {
+  return async (onMoved, signal) => {
+    const tell = () => onMoved();
+    tellers.add(tell);
+    onMoved();
+    await deafWatch(store, signal);
+    tellers.delete(tell);
+  };
+}
+
+const everywhere = new Set<() => void>();
+
+const watchFaults: readonly BrokenStore[] = [
+  broken(
+    "tells a handle of its own writes only",
+    "a watch tells of what any handle puts, when it is there",
+    (store) => {
+      const tellers = new Set<() => void>();
+      return {
+        async putSegment(next, expected) {
+          await store.putSegment(next, expected);
+          for (const tell of tellers) tell();
+        },
+        watchEpoch: watchBy(tellers, store),
+      };
+    },
+  ),
+  broken("tells all environments of a write in one", "a watch tells of nothing in another environment", (store) => ({
+    async putSegment(next, expected) {
+      await store.putSegment(next, expected);
+      for (const tell of everywhere) tell();
+    },
+    watchEpoch: watchBy(everywhere, store),
+  })),
+  broken(
+    "tells on when the watch was stopped",
+    "a watch ends when its signal fires and when its handle is closed, and tells no more",
+    (store) => ({
+      async watchEpoch(onMoved, signal) {
+        store.watchEpoch?.(onMoved, new AbortController().signal).catch(() => {});
+        await deafWatch(store, signal);
+      },
+    }),
+  ),
+  broken(
+    "leaves the watches of a closed handle waiting",
+    "a watch ends when its signal fires and when its handle is closed, and tells no more",
+    (store) => ({
+      async watchEpoch(onMoved, signal) {
+        await store.watchEpoch?.(onMoved, signal);
+        if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      },
+    }),
+  ),
+  broken(
+    "tells of a write before it is there",
+    "a watch tells of what any handle puts, when it is there",
+    (store, { tellers }) => ({
+      async putSegment(next, expected, options) {
+        if (options?.changesAnswers !== false) for (const tell of tellers) tell();
+        await macrotask();
+        await store.putSegment(next, expected, options);
+      },
+      watchEpoch: watchBy(tellers, store),
+    }),
+  ),
+  broken(
+    "takes whatever core says of a write for a reason not to tell",
+    "a reader that is told sees a snapshot without a poll",
+    (store) => ({
+      putSegment: (next, expected, options) =>
+        store.putSegment(next, expected, { changesAnswers: options === undefined }),
+    }),
+  ),
+];
+
 const registryFaults: readonly BrokenStore[] = [
   broken(
     "ignores the expected revision",
@@ -506,4 +588,9 @@ function unhex(hashes: readonly string[]): Uint8Array {
   return hashes.length === 0 ? NO_HASHES : packed(hashes.map((hash) => Buffer.from(hash, "hex")));
 }
 
-export const brokenStores: readonly BrokenStore[] = [...fenceFaults, ...memberFaults, ...registryFaults];
+export const brokenStores: readonly BrokenStore[] = [
+  ...fenceFaults,
+  ...memberFaults,
+  ...registryFaults,
+  ...watchFaults,
+];

@@ -4,7 +4,7 @@ import { RollcallError, type SegmentStore, type StoreCapabilities } from "@rollc
 
 /** The methods that reach the database. */
 export type StoreMethod = {
-  [Name in keyof SegmentStore]: SegmentStore[Name] extends (
+  [Name in keyof SegmentStore]-?: SegmentStore[Name] extends (
     ...args: never[]
   ) => Promise<unknown> | AsyncIterable<unknown>
     ? Name
@@ -133,6 +133,7 @@ export function createFaultyStore(store: SegmentStore, options: FaultyStoreOptio
     ((...args: never[]) =>
       reach(method, () => (store[method] as (...args: never[]) => Promise<unknown>)(...args))) as never;
 
+  const watchEpoch = store.watchEpoch?.bind(store);
   const faulty: FaultyStore = {
     environment: store.environment,
     capabilities: { ...store.capabilities, ...options.capabilities },
@@ -146,6 +147,8 @@ export function createFaultyStore(store: SegmentStore, options: FaultyStoreOptio
     listSegments: wrapped("listSegments"),
     putSegment: wrapped("putSegment"),
     getEpoch: wrapped("getEpoch"),
+    // No call that a fault could meet: it says nothing of its own, and what it leads to is a call.
+    ...(watchEpoch === undefined ? {} : { watchEpoch }),
     appendHistory: wrapped("appendHistory"),
     getHistory: wrapped("getHistory"),
     allocateMemberSet: wrapped("allocateMemberSet"),

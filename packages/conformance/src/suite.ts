@@ -20,10 +20,12 @@ import { replaceChecks } from "./checks/replace.js";
 import { scaleChecks } from "./checks/scale.js";
 import { scanChecks } from "./checks/scan.js";
 import { upkeepChecks } from "./checks/upkeep.js";
+import { watchingChecks } from "./checks/watching.js";
 
 export const checks: readonly Check[] = [
   ...lifecycleChecks,
   ...registryChecks,
+  ...watchingChecks,
   ...historyChecks,
   ...fenceChecks,
   ...blockChecks,

@@ -118,6 +118,7 @@ export {
   type Epoch,
   type Fence,
   type MemberChanges,
+  type PutSegmentOptions,
   type SegmentStore,
   type SetSizes,
   STORE_PORT_VERSION,

@@ -55,6 +55,8 @@ interface StoredEnvironment {
   readonly segments: Map<SegmentKey, { readonly text: string; readonly revision: Revision }>;
   readonly history: Map<SegmentKey, string[]>;
   readonly sets: Map<MemberSetId, StoredSet>;
+  /** Called when the epoch has moved. */
+  readonly watchers: Set<() => void>;
 }
 
 /** What several handles share. Opaque. */
@@ -88,6 +90,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     window: { maxMembers: 16_384, maxBlocks: 1_024, concurrency: 4 },
     maxLookup: 4_096,
   };
+  const watching = new Set<() => void>();
   let opened: StoredEnvironment | undefined;
   let closed = false;
 
@@ -110,6 +113,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     async close() {
       closed = true;
       opened = undefined;
+      for (const end of watching) end();
     },
 
     async getEnvironment() {
@@ -128,14 +132,32 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     async listSegments() {
       return Array.from(data().segments.values(), (record) => decodeSegment(record.text));
     },
-    async putSegment(next, expectedRevision) {
+    async putSegment(next, expectedRevision, { changesAnswers = true } = {}) {
       const stored = data();
       if (stored.segments.get(next.key)?.revision !== expectedRevision) throw revisionConflict(`segment ${next.key}`);
       stored.segments.set(next.key, { text: encodeSegment(next), revision: next.revision });
       stored.epoch++;
+      if (changesAnswers) for (const tell of stored.watchers) tell();
     },
     async getEpoch() {
       return String(data().epoch);
+    },
+    async watchEpoch(onMoved, signal) {
+      const { watchers } = data();
+      if (signal.aborted) return;
+      const tell = () => onMoved();
+      watchers.add(tell);
+      onMoved();
+      await new Promise<void>((resolve) => {
+        const end = () => {
+          watchers.delete(tell);
+          watching.delete(end);
+          signal.removeEventListener("abort", end);
+          resolve();
+        };
+        watching.add(end);
+        signal.addEventListener("abort", end);
+      });
     },
     async appendHistory(key, report) {
       const stored = data();
@@ -207,7 +229,16 @@ function createEnvironment(): StoredEnvironment {
   const environment = newEnvironment();
   const { revision } = environment;
   const record = encodeEnvironment(environment);
-  return { record, revision, epoch: 0, lastSetId: 0, segments: new Map(), history: new Map(), sets: new Map() };
+  return {
+    record,
+    revision,
+    epoch: 0,
+    lastSetId: 0,
+    segments: new Map(),
+    history: new Map(),
+    sets: new Map(),
+    watchers: new Set(),
+  };
 }
 
 function requireSet(stored: StoredEnvironment, set: MemberSet, fence: Fence): StoredSet {

@@ -33,7 +33,7 @@ export interface SegmentReaderOptions {
   readonly cacheSize?: number | undefined;
   /** How long an answer is kept: how late a merge may show. A snapshot shows as soon as the registry is re-read. Default 5,000. */
   readonly cacheTtlMs?: number | undefined;
-  /** How often the epoch is polled. Default 1,000. */
+  /** How often the epoch is polled, also where the store tells when it moves. Default 1,000. */
   readonly pollMs?: number | undefined;
   /**
    * No answer is given from a registry older than this. Above `pollMs`, and below half the writers' `graceMs`. Default
@@ -62,7 +62,7 @@ export interface SegmentReader {
   refresh(): Promise<void>;
   /** Cache and round-trip counters since the start. */
   stats(): ReaderStats;
-  /** Stops polling. Does not close the store. */
+  /** Stops polling and listening. Does not close the store. */
   close(): void;
 }
 
@@ -74,7 +74,7 @@ export interface ReaderStats {
   readonly misses: number;
   /** Lookups of members sent to the store. */
   readonly roundTrips: number;
-  /** Lookups, and readings of the registry, that failed. */
+  /** Lookups, readings of the registry, and watches of the epoch, that failed. */
   readonly errors: number;
   /** Age of the registry snapshot in milliseconds; `undefined` before the first. */
   readonly registryAgeMs: number | undefined;

@@ -1,8 +1,10 @@
-// Keeps a reader's snapshot of the registry young: polls the epoch while the reader is in use, and re-reads on demand.
+// Keeps a reader's snapshot of the registry young: polls the epoch while the reader is in use, listens where the store tells that it
+// has moved, and re-reads on demand.
 
 import type { Clock } from "./clock.js";
 import { type Pepper, pepperCheck } from "./context-hash.js";
 import { requireSamePepper } from "./environment.js";
+import { listenToEpoch } from "./epoch-watch.js";
 import { RollcallError } from "./errors.js";
 import { buildSnapshot, type RegistrySnapshot } from "./registry-snapshot.js";
 import type { SegmentStore } from "./store.js";
@@ -15,12 +17,15 @@ export interface RegistryFollowerOptions {
   readonly pollMs: number;
   readonly maxAgeMs: number;
   readonly clock: Clock;
-  /** Told of every reading that failed. */
+  /** Told of every reading that failed, and of every watch of the epoch that broke. */
   readonly onFailure: () => void;
 }
 
 /** How often a reading is repeated that was too old by the time it arrived. */
 const MAX_ATTEMPTS = 3;
+
+/** After a reading that the store has caused, what moves in this time waits for one reading at its end. */
+const MOVED_PAUSE_MS = 200;
 
 /**
  * Holds the newest snapshot, which only ever moves forward: readings follow one another, never overlap, and each sees
@@ -42,6 +47,9 @@ export class RegistryFollower {
   #failure: { readonly error: unknown; readonly retryAt: number } | undefined;
   #timer: NodeJS.Timeout | undefined;
   #lastUsedAt = Number.NEGATIVE_INFINITY;
+  #stopListening = () => {};
+  #movedPause: NodeJS.Timeout | undefined;
+  #movedInPause = false;
   #closed = false;
 
   constructor(options: RegistryFollowerOptions) {
@@ -104,8 +112,17 @@ export class RegistryFollower {
 
   close(): void {
     this.#closed = true;
-    this.#usableUntil = Number.NEGATIVE_INFINITY;
     clearTimeout(this.#timer);
+    this.#rest();
+  }
+
+  /** The next call reads the registry again before it answers. */
+  #rest(): void {
+    this.#timer = undefined;
+    this.#usableUntil = Number.NEGATIVE_INFINITY;
+    this.#stopListening();
+    clearTimeout(this.#movedPause);
+    this.#movedPause = undefined;
   }
 
   #read(): Promise<void> {
@@ -159,8 +176,23 @@ export class RegistryFollower {
 
   #keepPolling(): void {
     if (this.#closed || this.#timer !== undefined) return;
-    this.#lastUsedAt = this.#options.clock.monotonic();
+    const { clock, store, onFailure } = this.#options;
+    this.#lastUsedAt = clock.monotonic();
     this.#schedule();
+    this.#stopListening = listenToEpoch(store, { onMoved: () => this.#moved(), onFailure });
+  }
+
+  /** The epoch may have moved: reads at once, and after a pause once for all that moved in it. */
+  #moved(): void {
+    this.#movedInPause = this.#movedPause !== undefined;
+    if (this.#movedInPause) return;
+    this.#movedPause = setTimeout(() => {
+      this.#movedPause = undefined;
+      if (this.#movedInPause) this.#moved();
+    }, MOVED_PAUSE_MS);
+    this.#movedPause.unref();
+    // One that is under way may have asked for the epoch before it moved. A failure is counted, and the next poll tries again.
+    this.refresh().catch(() => {});
   }
 
   #schedule(): void {
@@ -175,9 +207,8 @@ export class RegistryFollower {
       this.#used = false;
       this.#lastUsedAt = now;
     } else if (now - this.#lastUsedAt > maxAgeMs) {
-      // Nobody asks any more. The next call reads the registry again before it answers.
-      this.#timer = undefined;
-      this.#usableUntil = Number.NEGATIVE_INFINITY;
+      // Nobody asks any more.
+      this.#rest();
       return;
     }
     this.#schedule();

@@ -148,6 +148,22 @@ function addToKind(kind: KindBuilder, view: SegmentView, segment: Segment): void
   else kind.oldestSyncAt = Math.min(kind.oldestSyncAt, view.lastSyncedAt);
 }
 
+/**
+ * Whether readers may answer otherwise when `next` has taken the place of `current`, and should hear of it at once. A lease and a staged
+ * set show nowhere. A merge shows as caches let it; that it has made a stale segment healthy can wait for the next poll.
+ */
+export function changesAnswers(current: Segment | undefined, next: Segment): boolean {
+  const before = current?.state === "live" ? current : undefined;
+  const after = next.state === "live" ? next : undefined;
+  if (before === undefined || after === undefined) return before !== after;
+  return (
+    before.contextKind !== after.contextKind ||
+    before.included.set?.id !== after.included.set?.id ||
+    before.excluded.set?.id !== after.excluded.set?.id ||
+    (before.lastSyncedAt === undefined) !== (after.lastSyncedAt === undefined)
+  );
+}
+
 /** Whether there is anything to look up for the segment. */
 export function hasSets(segment: SegmentView): boolean {
   return segment.includedId !== 0 || segment.excludedId !== 0;

@@ -3,6 +3,7 @@
 import type { Engine } from "./engine.js";
 import { isRollcallError, RollcallError } from "./errors.js";
 import type { SegmentKey } from "./names.js";
+import { changesAnswers } from "./registry-snapshot.js";
 import { type Environment, freshRevision, type Segment } from "./segment.js";
 
 const MOST_CONFLICTS = 200;
@@ -27,7 +28,8 @@ export async function updateSegment<Next extends Segment | undefined>(
     stamp: (next) =>
       next === undefined ? next : ({ ...next, revision: freshRevision(), updatedAt: clock.now() } as Next),
     write: async (next, current) => {
-      if (next !== undefined) await store.putSegment(next, current?.revision);
+      if (next === undefined) return;
+      await store.putSegment(next, current?.revision, { changesAnswers: changesAnswers(current, next) });
     },
     name: `segment ${key}`,
   });

@@ -59,6 +59,15 @@ export interface SetSizes {
   readonly contexts: number;
 }
 
+/** What core tells of a {@link SegmentStore.putSegment} beside the record. */
+export interface PutSegmentOptions {
+  /**
+   * Whether readers may answer otherwise after it. `false` of a lease, a staged set or a merge: then nobody who watches the epoch need
+   * be told. Default `true`.
+   */
+  readonly changesAnswers?: boolean | undefined;
+}
+
 /** A member set that the store knows of. */
 export interface StoredMemberSet extends MemberSet {
   /** Its fence; absent when a drop has removed it but was interrupted before the last member. */
@@ -102,12 +111,25 @@ export interface SegmentStore {
   listSegments(): Promise<Segment[]>;
   /**
    * Writes `next` if the stored revision is `expectedRevision`, or if there is no record and `expectedRevision` is
-   * `undefined`; moves the epoch in the same atomic step. Core gives `next.revision` a fresh unguessable value.
+   * `undefined`; moves the epoch in the same atomic step. Core gives `next.revision` a fresh unguessable value. `options` matter to
+   * {@link watchEpoch} only.
    * @throws `revision_conflict` otherwise.
    */
-  putSegment(next: Segment, expectedRevision: Revision | undefined): Promise<void>;
+  putSegment(next: Segment, expectedRevision: Revision | undefined, options?: PutSegmentOptions): Promise<void>;
   /** The current epoch, never older than the newest acknowledged {@link putSegment}; one tiny read. */
   getEpoch(): Promise<Epoch>;
+  /**
+   * Optional, for a database that can tell: calls `onMoved` when it begins to hear, because what moved before went unheard, and then soon
+   * after each {@link putSegment} of any handle on this environment that may change answers. Best effort: it may call for no
+   * reason, once for several, or not at all, and core polls the epoch all the same.
+   *
+   * Resolves when there is nothing more to hear, and core does not call again: when `signal` fires, when this handle is closed, or where
+   * the database turns out unable. Rejects when the connection broke, and core calls again after a pause. By then it
+   * has let go of all that it held, {@link close} waits for that, and `onMoved` is not called any more. It keeps no process alive.
+   * Core guarantees that `onMoved` returns at once and never throws, and shares one watch among all readers of a handle.
+   * @throws `store_unavailable`; `closed` on a handle that is not open.
+   */
+  watchEpoch?(onMoved: () => void, signal: AbortSignal): Promise<void>;
 
   /** Adds one report to the segment's history and forgets the oldest beyond 100. */
   appendHistory(key: SegmentKey, report: SyncReport): Promise<void>;

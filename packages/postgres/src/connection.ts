@@ -1,7 +1,7 @@
 // Talking to PostgreSQL: one statement at a time over whatever client there is, bounded in time, no error in its own words.
 // Each statement is a transaction of its own, so any connection will do for the next, and a pooler may choose it.
 
-import { handleNotOpen, RollcallError } from "@rollcall/core";
+import { handleNotOpen, isRollcallError, RollcallError } from "@rollcall/core";
 import { storeError } from "./native-error.js";
 
 /** What is needed of a client: a `Pool` or a `Client` of pg 8, or anything else with this method. It must not resend. */
@@ -28,9 +28,15 @@ export interface Connection {
 /** Wraps `client`. */
 export function createConnection(
   client: PostgresClient,
-  options: { readonly environment: string; readonly readOnly: boolean; readonly timeoutMs: number },
+  options: {
+    readonly environment: string;
+    readonly readOnly: boolean;
+    readonly timeoutMs: number;
+    /** Told when the client turns out to be closed by its owner. */
+    readonly onClosed: () => void;
+  },
 ): Connection {
-  const { environment, readOnly, timeoutMs } = options;
+  const { environment, readOnly, timeoutMs, onClosed } = options;
 
   async function run(text: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
     try {
@@ -39,7 +45,9 @@ export function createConnection(
       const { rows } = await client.query(statement);
       return rows as readonly Row[];
     } catch (cause) {
-      throw storeError(cause, environment);
+      const error = storeError(cause, environment);
+      if (isRollcallError(error, "closed")) onClosed();
+      throw error;
     }
   }
 
@@ -59,12 +67,17 @@ export interface HandleState {
   closed: boolean;
 }
 
+/** @throws `closed` before a handle was opened and after it was closed. */
+export function requireOpen(environment: string, { opened, closed }: HandleState): void {
+  if (!opened || closed) throw handleNotOpen(environment, closed ? "closed" : "not opened");
+}
+
 /** `connection`, refused before it was opened and after it was closed. */
 export function whileOpen(connection: Connection, environment: string, state: HandleState): Connection {
   const guarded =
     (run: Connection["read"]): Connection["read"] =>
     async (text, values) => {
-      if (!state.opened || state.closed) throw handleNotOpen(environment, state.closed ? "closed" : "not opened");
+      requireOpen(environment, state);
       return run(text, values);
     };
   return { read: guarded(connection.read), write: guarded(connection.write) };

@@ -68,6 +68,13 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ["53100", meaning("store_full", "the server's disk is full; free space, then repeat")],
   ["53200", meaning("store_unavailable", "the server is short of memory; repeat")],
   ["53300", meaning("store_unavailable", "the server has no connection left; raise max_connections or use fewer")],
+  [
+    "54000",
+    meaning(
+      "store_unavailable",
+      "a limit of the server is reached; if it is the NOTIFY queue (see the cause), end the session that listens and stays in a transaction, or open with listen=false",
+    ),
+  ],
   ["55P03", CONFLICT],
   ["57014", meaning("store_unavailable", "statement_timeout, or a person, ended the statement; raise it, then repeat")],
   ["57P01", SHUT_DOWN],

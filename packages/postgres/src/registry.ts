@@ -26,12 +26,13 @@ type RecordMethods =
   | "appendHistory"
   | "getHistory";
 
-/** The registry of `environment` in `schema`. */
+/** The registry of `environment` in `schema`. What moves the epoch notifies `channel`, if there is one. */
 export function createRegistry(
   { read, write }: Connection,
-  { environment, schema }: { readonly environment: EnvironmentName; readonly schema: string },
+  options: { readonly environment: EnvironmentName; readonly schema: string; readonly channel: string | undefined },
 ): Pick<SegmentStore, RecordMethods> {
-  const statements = statementsFor(`"${schema}"`);
+  const { environment, channel } = options;
+  const statements = statementsFor(`"${options.schema}"`);
 
   async function readEnvironment(column: "record" | "epoch"): Promise<string> {
     const [row] = await read(statements.getEnvironment, [environment]);
@@ -60,9 +61,11 @@ export function createRegistry(
       const rows = await read(statements.listSegments, [environment]);
       return rows.map(({ record }) => decodeSegment(String(record)));
     },
-    async putSegment(next, expectedRevision) {
+    async putSegment(next, expectedRevision, { changesAnswers = true } = {}) {
       const { key, revision, contextKind } = next;
-      const values = [environment, key, revision, encodeSegment(next), contextKind, ...currentSets(next)];
+      const told = changesAnswers ? channel : undefined;
+      const record = [encodeSegment(next), contextKind, ...currentSets(next)];
+      const values = [environment, key, revision, ...record, told ?? null];
       const [written] =
         expectedRevision === undefined
           ? await write(statements.createSegment, values)
@@ -96,7 +99,8 @@ function statementsFor(schema: string) {
   const movingEpoch = (writeSegment: string) => `
     WITH segment AS (${writeSegment} RETURNING 1),
       epoch AS (UPDATE ${environments} SET epoch = $3 WHERE name = $1 AND EXISTS (SELECT FROM segment) RETURNING 1)
-    SELECT (SELECT count(*) FROM segment) AS segments, (SELECT count(*) FROM epoch) AS epochs`;
+    SELECT (SELECT count(*) FROM segment) AS segments, (SELECT count(*) FROM epoch) AS epochs,
+      (SELECT pg_notify($8, '') FROM epoch WHERE $8::text IS NOT NULL)`;
   return {
     getEnvironment: `SELECT record, epoch, pg_is_in_recovery() AS is_standby FROM ${environments} WHERE name = $1`,
     putEnvironment: `
@@ -108,7 +112,7 @@ function statementsFor(schema: string) {
       VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (environment, key) DO NOTHING`),
     replaceSegment: movingEpoch(`
       UPDATE ${segments} SET revision = $3, record = $4, context_kind = $5, included_set = $6, excluded_set = $7
-      WHERE environment = $1 AND key = $2 AND revision = $8`),
+      WHERE environment = $1 AND key = $2 AND revision = $9`),
     appendHistory: `
       WITH report AS (INSERT INTO ${history} (environment, segment_key, report) VALUES ($1, $2, $3))
       DELETE FROM ${history} WHERE environment = $1 AND segment_key = $2 AND number <= (

@@ -5,7 +5,7 @@ import { createPostgresStore } from "./store.js";
 
 /**
  * The factory for `postgres://[user[:password]@]host[:port][/database]` and the same with `postgresql`. Parameters: `schema`, `readOnly`,
- * `timeoutMs` as in the options of {@link createPostgresStore}; `maxConnections`, of the pool, 10 unless given; `sslmode`: `disable`, the
+ * `timeoutMs`, `listen` as in the options of {@link createPostgresStore}; `maxConnections`, of the pool, 10 unless given; `sslmode`: `disable`, the
  * default, `require`, which encrypts and trusts whoever answers, or `verify-full`; `sslrootcert`, a PEM file with the authority that signed
  * the server's certificate, which means `verify-full`. User and password are percent-encoded; what is left out comes from `PGUSER`,
  * `PGPASSWORD` and `PGDATABASE`.

@@ -12,6 +12,11 @@ export interface PostgresStoreOptions {
   readonly schema?: string | undefined;
   /** How long the server may take to answer, in milliseconds, before a call fails with `store_unavailable`. Default 10,000. */
   readonly timeoutMs?: number | undefined;
+  /**
+   * Whether readers of this handle listen for changes on a connection of their own, and its writes tell those who listen. Otherwise, through
+   * a pooler, and where the client is no pool, they poll. Default `true`.
+   */
+  readonly listen?: boolean | undefined;
 }
 
 /** What `options` say, else `fromUrl`, else the defaults. @throws `invalid_request` that names the option. */
@@ -22,6 +27,7 @@ export function settingsOf(options: PostgresStoreOptions, fromUrl: PostgresStore
     readOnly: options.readOnly === true || fromUrl.readOnly === true,
     schema: options.schema ?? fromUrl.schema ?? "rollcall",
     timeoutMs: options.timeoutMs ?? fromUrl.timeoutMs ?? 10_000,
+    listen: options.listen ?? fromUrl.listen ?? true,
   };
   const { schema, timeoutMs } = settings;
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(schema) || /^pg_/i.test(schema))

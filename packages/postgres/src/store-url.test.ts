@@ -15,7 +15,7 @@ const plain = {
   sslMode: "disable",
   rootCertificate: undefined,
   maxConnections: 10,
-  options: { schema: undefined, readOnly: false, timeoutMs: undefined },
+  options: { schema: undefined, readOnly: false, timeoutMs: undefined, listen: undefined },
 } as const;
 
 describe("postgres: URLs", () => {
@@ -34,9 +34,10 @@ describe("postgres: URLs", () => {
     ["postgres://h?sslrootcert=%2Fetc%2Fca.pem", { sslMode: "verify-full", rootCertificate: "/etc/ca.pem" }],
     ["postgres://h?maxConnections=3", { maxConnections: 3 }],
     [
-      "postgres://h?schema=audiences&readOnly=true&timeoutMs=500",
-      { options: { schema: "audiences", readOnly: true, timeoutMs: 500 } },
+      "postgres://h?schema=audiences&readOnly=true&timeoutMs=500&listen=false",
+      { options: { schema: "audiences", readOnly: true, timeoutMs: 500, listen: false } },
     ],
+    ["postgres://h?listen=true", { options: { ...plain.options, listen: true } }],
   ])("%s", (url, named) => {
     expect(parseStoreUrl(url)).toEqual({ ...plain, ...named });
   });
@@ -59,6 +60,7 @@ describe("postgres: URLs", () => {
     "postgres://user:s3cret@h?sslrootcert=no-such-file.pem",
     "postgres://user:s3cret@h?readOnly=yes",
     "postgres://user:s3cret@h?timeoutMs=0",
+    "postgres://user:s3cret@h?listen=0",
     "postgres://user:s3cret@h?maxConnections=1.5",
     "postgres://user:s3cret@h?schema=pg_catalog",
     "postgres://user:s3cret@h?schema=a%22b",

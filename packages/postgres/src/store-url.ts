@@ -3,7 +3,15 @@
 import { RollcallError } from "@rollcall/core";
 import type { PostgresStoreOptions } from "./store-options.js";
 
-const PARAMETERS: readonly string[] = ["schema", "readOnly", "timeoutMs", "maxConnections", "sslmode", "sslrootcert"];
+const PARAMETERS: readonly string[] = [
+  "schema",
+  "readOnly",
+  "timeoutMs",
+  "listen",
+  "maxConnections",
+  "sslmode",
+  "sslrootcert",
+];
 
 /** How a connection is encrypted, in the words of libpq: not, to whoever answers, or to the server that its certificate names. */
 type SslMode = "disable" | "require" | "verify-full";
@@ -49,8 +57,9 @@ export function parseStoreUrl(url: string): PostgresUrl {
     maxConnections: wholeNumber(parameters, "maxConnections") ?? 10,
     options: {
       schema: parameters.get("schema") ?? undefined,
-      readOnly: flagOf(parameters, "readOnly"),
+      readOnly: flagOf(parameters, "readOnly") ?? false,
       timeoutMs: wholeNumber(parameters, "timeoutMs"),
+      listen: flagOf(parameters, "listen"),
     },
   };
 }
@@ -80,8 +89,9 @@ function sslModeOf(parameters: URLSearchParams): SslMode {
   return mode;
 }
 
-function flagOf(parameters: URLSearchParams, name: string): boolean {
-  const value = parameters.get(name) ?? "false";
+function flagOf(parameters: URLSearchParams, name: string): boolean | undefined {
+  const value = parameters.get(name);
+  if (value === null) return undefined;
   if (value !== "true" && value !== "false") throw unreadable(`${name} is true or false`);
   return value === "true";
 }

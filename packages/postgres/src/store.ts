@@ -25,7 +25,8 @@ import {
   shardBitsFor,
   shardOf,
 } from "@rollcall/core";
-import { createConnection, type HandleState, type PostgresClient, whileOpen } from "./connection.js";
+import { createConnection, type HandleState, type PostgresClient, requireOpen, whileOpen } from "./connection.js";
+import { type ClientSource, channelOf, clientSource, listenOn } from "./epoch-channel.js";
 import { openEnvironment } from "./layout.js";
 import { poolFor } from "./pool.js";
 import { createRegistry } from "./registry.js";
@@ -50,7 +51,7 @@ const CAPABILITIES: StoreCapabilities = {
 /**
  * A store in the database of `client`: a `Pool` or a `Client` of pg, or anything else with their `query`, which stays the caller's to
  * close; or a URL (see {@link storeFactory}), for which a pool is made and closed with the store. No statement of others may be open in
- * a transaction on a `Client` that the store uses.
+ * a transaction on a `Client` that the store uses. A reader on a pool listens on one more connection, made as the pool's are.
  * @throws `invalid_request` if an option or the URL is not valid.
  */
 export function createPostgresStore(client: PostgresClient | string, options: PostgresStoreOptions = {}): SegmentStore {
@@ -58,7 +59,14 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
   const settings = settingsOf(options, url?.options ?? {});
   const environment = parseName(environmentNameSchema, settings.environment, "the environment") as EnvironmentName;
   const pool = url === undefined ? undefined : poolFor(url, settings.timeoutMs);
-  const connection = createConnection(pool ?? (client as PostgresClient), { ...settings, environment });
+  const target = pool ?? (client as PostgresClient);
+  const watches = new Set<{ readonly end: () => void; readonly ended: Promise<void> }>();
+  const onClosed = () => {
+    for (const { end } of watches) end();
+  };
+  const connection = createConnection(target, { ...settings, environment, onClosed });
+  const source = settings.listen ? clientSource(target) : undefined;
+  const channel = settings.listen ? channelOf(settings.schema, environment) : undefined;
   const state: HandleState = { opened: false, closed: false };
   const { read, write } = whileOpen(connection, environment, state);
   const statements = statementsFor(`"${settings.schema}"`);
@@ -68,12 +76,32 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
     return [environment, id, segmentKey, generation, token, holder];
   };
 
+  function watchOn(source: ClientSource, channel: string): NonNullable<SegmentStore["watchEpoch"]> {
+    return async (onMoved, signal) => {
+      requireOpen(environment, state);
+      const stop = new AbortController();
+      const end = () => stop.abort();
+      if (signal.aborted) end();
+      signal.addEventListener("abort", end);
+      const ended = listenOn(channel, { ...settings, source, environment, onMoved, signal: stop.signal });
+      const watch = { end, ended };
+      watches.add(watch);
+      try {
+        await ended;
+      } finally {
+        watches.delete(watch);
+        signal.removeEventListener("abort", end);
+      }
+    };
+  }
+
   function requireAdmitted(set: MemberSet, fence: Fence, refusal: unknown): void {
     if (refusal !== null) throw refusedByFence(set, fence, refusal as FenceRefusal);
   }
 
   return {
-    ...createRegistry({ read, write }, { environment, schema: settings.schema }),
+    ...createRegistry({ read, write }, { environment, schema: settings.schema, channel }),
+    ...(source === undefined || channel === undefined ? {} : { watchEpoch: watchOn(source, channel) }),
     environment,
     capabilities: CAPABILITIES,
 
@@ -91,6 +119,9 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
     async close() {
       if (state.closed) return;
       state.closed = true;
+      for (const { end } of watches) end();
+      // How each of them ended is for those who began it.
+      await Promise.allSettled(Array.from(watches, ({ ended }) => ended));
       await pool?.end();
     },
 

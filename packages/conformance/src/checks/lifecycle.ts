@@ -1,9 +1,14 @@
 // Opening, closing, declared capabilities, and what a second handle sees.
 
 import assert from "node:assert/strict";
-import { LAYOUT_VERSION, MAX_SHARD_BITS, STORE_PORT_VERSION } from "@rollcall/core";
+import { LAYOUT_VERSION, MAX_SHARD_BITS, type SegmentStore, STORE_PORT_VERSION } from "@rollcall/core";
 import { type Check, rejectsWith } from "../check.js";
 import { fenceOf, found, keyOf, sampleHashes, sampleReport, sampleSegment, scanned, write } from "../samples.js";
+
+/** A watch of a handle, if it offers one. */
+async function watched(store: SegmentStore): Promise<void> {
+  await store.watchEpoch?.(() => {}, new AbortController().signal);
+}
 
 export const lifecycleChecks: readonly Check[] = [
   {
@@ -86,6 +91,7 @@ export const lifecycleChecks: readonly Check[] = [
         () => store.listSegments(),
         () => store.putSegment(sampleSegment("audience"), undefined),
         () => store.getEpoch(),
+        ...(store.watchEpoch === undefined ? [] : [() => watched(store)]),
         () => store.appendHistory(keyOf("audience"), sampleReport("audience", 1)),
         () => store.getHistory(keyOf("audience")),
         () => store.allocateMemberSet(4, fenceOf(1)),
