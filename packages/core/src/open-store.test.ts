@@ -87,8 +87,9 @@ describe("openStore", () => {
   });
 
   it("names what to install when an adapter is missing", async () => {
-    const message = await refusal(openStore("postgresql://name:secret@host/db"), "adapter_not_found");
-    expect(message).toContain("npm install @rollcall/postgres pg");
+    // One that is not in this workspace, where the tests' runner would find it.
+    const message = await refusal(openStore("dynamodb://name:secret@host/db"), "adapter_not_found");
+    expect(message).toContain("npm install @rollcall/dynamodb @aws-sdk/client-dynamodb @aws-sdk/lib-dynamodb");
     expect(message).not.toContain("secret");
   });
 
