@@ -20,7 +20,7 @@ export interface Run {
 }
 
 /** Where one shard is. */
-export interface ShardKeys {
+interface ShardKeys {
   readonly run: Run;
   /** HASH: the rest of a context hash to the ids of its sets. */
   readonly shard: string;
