@@ -16,7 +16,7 @@ export interface PostgresServerOptions {
 }
 
 /** A standby. */
-export interface PostgresStandby extends Address {
+interface PostgresStandby extends Address {
   /** Makes a primary of it, and resolves when it takes writes. */
   promote(): Promise<void>;
 }
