@@ -1,7 +1,6 @@
 // One trial: a segment with known members, a sync of it that something happens to, and what must be true in the end.
 
 import { randomUUID } from "node:crypto";
-import { until } from "@rollcall/conformance/containers";
 import {
   contextHash,
   createRollcall,
@@ -16,7 +15,8 @@ import {
   type SyncReport,
 } from "@rollcall/core";
 import { expect } from "vitest";
-import { type Change, changeOf, type Members, type Mode, snapshotOf } from "./fault-audience.test-setup.js";
+import { until } from "../containers/deadline.js";
+import { type Change, changeOf, type Members, type Mode, snapshotOf } from "./change.js";
 
 /** A store that remembers which of its writes failed. */
 export interface RecordingStore extends SegmentStore, AsyncDisposable {
