@@ -200,7 +200,7 @@ const timeout = 120_000;
 
 describe("a server", () => {
   it("that is a standby is refused, and taken when it was promoted", { timeout }, async () => {
-    await using server = await startPostgresServer({ standby: true });
+    await using server = await startPostgresServer({ standby: "asynchronous" });
     const { standby } = server;
     const login = `${server.user}:${encodeURIComponent(server.password)}`;
     await storeAt(`postgres://${login}@${server.host}:${server.port}/postgres`).open();
