@@ -79,7 +79,7 @@ init)
   as "initdb -N -D $data -U ${user} -E UTF8 --locale=C --auth-local=trust --auth-host=scram-sha-256 --pwfile=${home}/password" || exit 1
   cat ${home}/files/postgresql.conf >>"$data/postgresql.conf" && cp ${home}/files/pg_hba.conf "$data/pg_hba.conf"
   ;;
-copy) as "pg_basebackup -h /tmp -p ${port} -U ${user} -D $data -R -c fast" ;;
+copy) as "pg_basebackup --no-sync -h /tmp -p ${port} -U ${user} -D $data -R -c fast" ;;
 start) as "exec postgres -D $data -p $port -k /tmp" >>"${home}/$port.log" 2>&1 </dev/null & ;;
 fill) cat /dev/zero >"${dataFolder}/ballast" 2>/dev/null || true ;;
 free) rm -f "${dataFolder}/ballast" ;;

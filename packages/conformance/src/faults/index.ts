@@ -3,7 +3,14 @@
 
 export { type Change, changeOf, type Members, MODES, type Mode, UNIVERSE } from "./change.js";
 export { type FullHarness, fullFaults } from "./full-faults.js";
-export { brokenServer, type FaultHarness, type FaultStoreOptions, forgetSwallowed, swallowReplies } from "./line.js";
+export {
+  brokenServer,
+  type FaultHarness,
+  type FaultStoreOptions,
+  forgetSwallowed,
+  startLine,
+  swallowReplies,
+} from "./line.js";
 export { type NetworkHarness, networkFaults } from "./network-faults.js";
 export { restartFaults } from "./restart-faults.js";
 export {
@@ -11,6 +18,8 @@ export {
   expectApplied,
   expectRefused,
   expectState,
+  membersIn,
+  newTrial,
   nextOf,
   type Outcome,
   openInSmallSteps,
@@ -19,6 +28,7 @@ export {
   snapshotInstead,
   startTrial,
   sync,
+  syncHeld,
   type Trial,
 } from "./trial.js";
 export { type WatchingReader, watchSegment } from "./watching-reader.js";
