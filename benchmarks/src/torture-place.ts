@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openStore, type SegmentStore } from "@rollcall/core";
 import { storeFactory as lmdb } from "@rollcall/lmdb";
+import { storeFactory as postgres } from "@rollcall/postgres";
 import { createRedisStore, storeFactory as redis } from "@rollcall/redis";
 import { Cluster } from "ioredis";
 
@@ -46,6 +47,13 @@ export const makers = {
     const { nodes, natMap } = cluster;
     return { place: { cluster: { nodes, natMap } }, [Symbol.asyncDispose]: () => cluster.stop() };
   },
+  async postgres(): Promise<MadePlace> {
+    const { startPostgresServer } = await import("@rollcall/conformance/containers");
+    const server = await startPostgresServer();
+    const { user, password, host, port, database } = server;
+    const url = `postgres://${user}:${encodeURIComponent(password)}@${host}:${port}/${database}`;
+    return { place: { url }, [Symbol.asyncDispose]: () => server.stop() };
+  },
 } satisfies Record<string, () => Promise<MadePlace>>;
 
 /** A store that is open, and what closes it and whatever it is connected by. */
@@ -57,7 +65,7 @@ export interface OpenPlace {
 /** Opens a store there. */
 export async function openPlace(place: TorturePlace, environment: string): Promise<OpenPlace> {
   if ("url" in place) {
-    const store = await openStore(place.url, { environment, factories: [lmdb, redis] });
+    const store = await openStore(place.url, { environment, factories: [lmdb, postgres, redis] });
     return { store, close: () => store.close() };
   }
   const { nodes, natMap } = place.cluster;

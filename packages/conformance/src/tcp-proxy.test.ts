@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { until } from "./containers/deadline.js";
 import { startTcpProxy, type TcpProxy } from "./tcp-proxy.js";
@@ -86,6 +86,22 @@ describe("a TCP proxy", () => {
     await reset(client);
     expect(proxy.connections).toBe(0);
     await ask(await open(), "2");
+  });
+
+  it("leads new connections to another server, and leaves the others where they are", async () => {
+    const client = await open();
+    await ask(client, "1");
+    const other = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.write("other");
+    });
+    other.listen(0, "127.0.0.1");
+    await once(other, "listening");
+    proxy.redirect({ host: "127.0.0.1", port: (other.address() as AddressInfo).port });
+    const redirected = await open();
+    await until("the other answers", () => redirected.text === "other");
+    await ask(client, "2");
+    other.close();
   });
 
   it("refuses new connections until it resumes, at the same port", async () => {

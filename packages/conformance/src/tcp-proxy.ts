@@ -19,6 +19,8 @@ export interface TcpProxy {
   readonly port: number;
   /** Open connections. */
   readonly connections: number;
+  /** From now on new connections lead to another server, as when a name is given to it. */
+  redirect(to: ProxyTarget): void;
   /** Resets all connections. New ones are accepted, or refused until `resume`. Default `accepted`. */
   cut(options?: { readonly newOnes?: "accepted" | "refused" }): void;
   /** From now on bytes arrive `ms` milliseconds later, in each direction. 0 ends it. */
@@ -64,8 +66,9 @@ const calm: Readonly<Weather> = {
 export async function startTcpProxy(target: ProxyTarget): Promise<TcpProxy> {
   const weather: Weather = { ...calm };
   const open = new Set<Connection>();
+  let goal = target;
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-    const connection = new Connection(client, target, weather);
+    const connection = new Connection(client, goal, weather);
     open.add(connection);
     connection.onEnd = () => open.delete(connection);
   });
@@ -83,6 +86,9 @@ export async function startTcpProxy(target: ProxyTarget): Promise<TcpProxy> {
     port,
     get connections() {
       return open.size;
+    },
+    redirect(to) {
+      goal = to;
     },
     cut({ newOnes = "accepted" } = {}) {
       // Refused first: a client that is quick would otherwise be back before the door is shut.
@@ -135,7 +141,8 @@ class Connection {
   constructor(client: Socket, target: ProxyTarget, weather: Weather) {
     this.#client = client;
     this.#weather = weather;
-    this.#upstream = connect({ ...target, allowHalfOpen: true, noDelay: true });
+    const { host, port } = target;
+    this.#upstream = connect({ host, port, allowHalfOpen: true, noDelay: true });
     this.#requests = new Lane(client, this.#upstream, weather);
     this.#replies = new Lane(this.#upstream, client, weather);
     this.#rewriter = new Rewriter((bytes) => this.#replies.push(bytes));

@@ -200,7 +200,7 @@ const timeout = 120_000;
 
 describe("a server", () => {
   it("that is a standby is refused, and taken when it was promoted", { timeout }, async () => {
-    await using server = await startPostgresServer({ standby: true });
+    await using server = await startPostgresServer({ standby: "asynchronous" });
     const { standby } = server;
     const login = `${server.user}:${encodeURIComponent(server.password)}`;
     await storeAt(`postgres://${login}@${server.host}:${server.port}/postgres`).open();
@@ -213,7 +213,7 @@ describe("a server", () => {
   });
 
   it("that has become a standby is noticed by a handle that only reads", { timeout }, async () => {
-    await using server = await startPostgresServer({ standby: true });
+    await using server = await startPostgresServer({ standby: "asynchronous" });
     const { standby, user, password } = server;
     const [primary, other] = [server, standby!].map(({ host, port }) => poolOf({ host, port, user, password }));
     let leadsTo = primary!;

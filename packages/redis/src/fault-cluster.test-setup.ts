@@ -4,23 +4,25 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { type NatMap, type RedisCluster, startRedisCluster, until } from "@rollcall/conformance/containers";
-import type { MemberSet, MemberSetId } from "@rollcall/core";
-import keySlot from "cluster-key-slot";
-import { Cluster, Redis } from "ioredis";
-import { afterAll, beforeAll } from "vitest";
-import type { Mode } from "./fault-audience.test-setup.js";
-import { forgetSwallowed, type ProxiedServers, proxyServers, swallowReplies } from "./fault-line.test-setup.js";
-import { watchSegment } from "./fault-reader.test-setup.js";
 import {
   endOf,
   expectApplied,
   expectState,
+  forgetSwallowed,
+  type Mode,
   type Outcome,
   openInSmallSteps,
   quickRollcall,
   type RecordingStore,
   startTrial,
-} from "./fault-trial.test-setup.js";
+  swallowReplies,
+  watchSegment,
+} from "@rollcall/conformance/faults";
+import type { MemberSet, MemberSetId } from "@rollcall/core";
+import keySlot from "cluster-key-slot";
+import { Cluster, Redis } from "ioredis";
+import { afterAll, beforeAll } from "vitest";
+import { type ProxiedServers, proxyServers } from "./fault-line.test-setup.js";
 import { hashes, packed } from "./hashes.test-setup.js";
 import { createRedisStore, type RedisClient, type RedisStoreOptions } from "./index.js";
 import { recordKeys } from "./keyspace.test-setup.js";

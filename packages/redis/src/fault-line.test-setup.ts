@@ -1,23 +1,28 @@
-// Proxies between the clients of the fault tests and their servers.
+// How the fault tests reach their servers, with and without proxies between.
 
 import { type Address, type NatMap, startTcpProxy, type TcpProxy } from "@rollcall/conformance/containers";
-import { openInSmallSteps, type RecordingStore } from "./fault-trial.test-setup.js";
+import {
+  type FaultHarness,
+  type FaultStoreOptions,
+  openInSmallSteps,
+  type RecordingStore,
+} from "@rollcall/conformance/faults";
 import { createRedisStore, type RedisStoreOptions } from "./index.js";
 
 /** Opens a store by URL on the server at `address`. */
-export function openAt({ host, port }: Address, options: RedisStoreOptions): Promise<RecordingStore> {
-  return openInSmallSteps(createRedisStore(`redis://${host}:${port}`, { timeoutMs: 2_000, ...options }));
+export function openAt(address: Address, options: RedisStoreOptions): Promise<RecordingStore> {
+  return openInSmallSteps(storeAt(address, { timeoutMs: 2_000, ...options }));
 }
 
-/** From now on requests take effect and nobody hears of it: so a fault meets calls that were done and not answered. */
-export function swallowReplies(proxy: TcpProxy): void {
-  proxy.onReply(() => "swallow");
+/** How the suites of faults that every server can have reach `server`. */
+export function reaching(server: () => Address): FaultHarness {
+  const createStore = (address: Address, { place, timeoutMs }: FaultStoreOptions) =>
+    storeAt(address, { prefix: place, timeoutMs });
+  return { server, createStore };
 }
 
-/** Ends that, and resets the connections whose replies are missing. */
-export async function forgetSwallowed(proxy: TcpProxy): Promise<void> {
-  proxy.cut();
-  await proxy.resume();
+function storeAt({ host, port }: Address, options: RedisStoreOptions) {
+  return createRedisStore(`redis://${host}:${port}`, options);
 }
 
 /** A proxy before each of several servers. */

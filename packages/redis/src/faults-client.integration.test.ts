@@ -2,19 +2,19 @@
 
 import { randomUUID } from "node:crypto";
 import { until } from "@rollcall/conformance/containers";
-import { describe, expect, it } from "vitest";
-import { CLUSTER, type Deployment, type OwnedClient, SINGLE } from "./deployments.test-setup.js";
-import { MODES } from "./fault-audience.test-setup.js";
-import { watchSegment } from "./fault-reader.test-setup.js";
 import {
   expectApplied,
   expectRefused,
   expectState,
+  MODES,
   openInSmallSteps,
   quickRollcall,
   startTrial,
   sync,
-} from "./fault-trial.test-setup.js";
+  watchSegment,
+} from "@rollcall/conformance/faults";
+import { describe, expect, it } from "vitest";
+import { CLUSTER, type Deployment, type OwnedClient, SINGLE } from "./deployments.test-setup.js";
 import { createRedisStore } from "./index.js";
 
 /** What an owner may do to a client, or to the store. */

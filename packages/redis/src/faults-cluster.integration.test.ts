@@ -3,8 +3,17 @@
 
 import { randomUUID } from "node:crypto";
 import { type SlotMove, until } from "@rollcall/conformance/containers";
+import {
+  endOf,
+  expectApplied,
+  expectRefused,
+  expectState,
+  MODES,
+  quickRollcall,
+  snapshotInstead,
+  sync,
+} from "@rollcall/conformance/faults";
 import { describe, expect, it } from "vitest";
-import { MODES } from "./fault-audience.test-setup.js";
 import {
   brokenCluster,
   failOver,
@@ -14,15 +23,6 @@ import {
   timeout,
   untilWell,
 } from "./fault-cluster.test-setup.js";
-import {
-  endOf,
-  expectApplied,
-  expectRefused,
-  expectState,
-  quickRollcall,
-  snapshotInstead,
-  sync,
-} from "./fault-trial.test-setup.js";
 import { createRedisStore } from "./index.js";
 
 const broken = brokenCluster();

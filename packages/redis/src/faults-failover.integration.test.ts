@@ -3,22 +3,25 @@
 
 import { randomUUID } from "node:crypto";
 import { type NatMap, type RedisSentinel, startRedisSentinel, until } from "@rollcall/conformance/containers";
-import type { RollcallOptions, SegmentStore } from "@rollcall/core";
-import { Redis } from "ioredis";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { MODES, type Mode } from "./fault-audience.test-setup.js";
-import { forgetSwallowed, type ProxiedServers, proxyServers, swallowReplies } from "./fault-line.test-setup.js";
-import { watchSegment } from "./fault-reader.test-setup.js";
 import {
   endOf,
   expectApplied,
   expectRefused,
   expectState,
+  forgetSwallowed,
+  MODES,
+  type Mode,
   openInSmallSteps,
   quickRollcall,
   startTrial,
+  swallowReplies,
   sync,
-} from "./fault-trial.test-setup.js";
+  watchSegment,
+} from "@rollcall/conformance/faults";
+import type { RollcallOptions, SegmentStore } from "@rollcall/core";
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type ProxiedServers, proxyServers } from "./fault-line.test-setup.js";
 import { createRedisStore } from "./index.js";
 import { recordKeys } from "./keyspace.test-setup.js";
 

@@ -2,10 +2,24 @@
 // Nobody is told "no" for it, and nothing is built on what is left before a person decides: by a snapshot, or by a repair.
 
 import { until } from "@rollcall/conformance/containers";
+import {
+  changeOf,
+  endOf,
+  expectApplied,
+  expectRefused,
+  expectState,
+  type Mode,
+  quickRollcall,
+  snapshotInstead,
+  startTrial,
+  sync,
+  type Trial,
+  UNIVERSE,
+  watchSegment,
+} from "@rollcall/conformance/faults";
 import { type ContextHashes, contextHash, createSegmentReader, type SegmentStore, shardOf } from "@rollcall/core";
 import type { Redis } from "ioredis";
 import { describe, expect, it } from "vitest";
-import { changeOf, type Mode, UNIVERSE } from "./fault-audience.test-setup.js";
 import {
   brokenCluster,
   connectedClient,
@@ -19,18 +33,6 @@ import {
   timeout,
   untilWell,
 } from "./fault-cluster.test-setup.js";
-import { watchSegment } from "./fault-reader.test-setup.js";
-import {
-  endOf,
-  expectApplied,
-  expectRefused,
-  expectState,
-  quickRollcall,
-  snapshotInstead,
-  startTrial,
-  sync,
-  type Trial,
-} from "./fault-trial.test-setup.js";
 import { membersOf } from "./hashes.test-setup.js";
 import { codeOf } from "./refusal.test-setup.js";
 

@@ -1,58 +1,32 @@
 // A server that dies in the middle of a sync and comes back: with everything that it had acknowledged, or with nothing.
 
 import { randomUUID } from "node:crypto";
-import { type RedisServer, startRedisServer, startTcpProxy, type TcpProxy } from "@rollcall/conformance/containers";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { MODES, type Mode } from "./fault-audience.test-setup.js";
-import { forgetSwallowed, openAt, swallowReplies } from "./fault-line.test-setup.js";
-import { watchSegment } from "./fault-reader.test-setup.js";
+import { startRedisServer } from "@rollcall/conformance/containers";
 import {
+  brokenServer,
   expectApplied,
   expectRefused,
   expectState,
+  MODES,
+  type Mode,
   nextOf,
   quickRollcall,
+  restartFaults,
   snapshotInstead,
   startTrial,
   sync,
-} from "./fault-trial.test-setup.js";
+  watchSegment,
+} from "@rollcall/conformance/faults";
+import { describe, it } from "vitest";
+import { openAt, reaching } from "./fault-line.test-setup.js";
 
 describe("a server that syncs its disk before it answers", () => {
-  const { kill, start, server, proxy } = brokenServer(["--appendonly", "yes", "--appendfsync", "always"]);
-
-  it.each(MODES)("may die during a %s, which goes on when it is back", async (mode) => {
-    const prefix = randomUUID();
-    await using calm = await openAt(server(), { prefix });
-    await using store = await openAt(proxy(), { prefix });
-    const trial = await startTrial(calm, mode);
-    await using reader = await watchSegment(store, trial.segmentKey, trial);
-    const outcome = await sync(quickRollcall(store), trial, async () => {
-      await kill();
-      await start();
-    });
-    expectApplied(outcome);
-    expect(store.failures).toContain("writeBlocks store_unavailable");
-    await reader.expectOnly(trial.after);
-    await expectState(calm, trial.segmentKey, trial.after);
-  });
-
-  it.each(MODES)("may stay dead for longer than a %s waits, which another process then repeats", async (mode) => {
-    const prefix = randomUUID();
-    await using calm = await openAt(server(), { prefix });
-    await using store = await openAt(proxy(), { prefix });
-    const trial = await startTrial(calm, mode);
-    await using reader = await watchSegment(store, trial.segmentKey, trial);
-    expectRefused(await sync(quickRollcall(store, { retry: { retries: 1 } }), trial, kill), "store_unavailable");
-    await start();
-    await using other = await openAt(server(), { prefix });
-    expectApplied(await sync(quickRollcall(other), trial));
-    await reader.expectOnly(trial.after);
-    await expectState(calm, trial.segmentKey, trial.after);
-  });
+  const broken = brokenServer(() => startRedisServer({ args: ["--appendonly", "yes", "--appendfsync", "always"] }));
+  restartFaults(broken, reaching(broken.server));
 });
 
 describe("a server that keeps nothing on disk", () => {
-  const { kill, start, server, proxy } = brokenServer([]);
+  const { kill, start, server, proxy } = brokenServer(() => startRedisServer());
 
   /** Opens a handle, and has the server come back with nothing in the middle of a sync. */
   async function loseEverything(mode: Mode) {
@@ -101,30 +75,3 @@ describe("a server that keeps nothing on disk", () => {
     await expectState(store, snapshot.segmentKey, snapshot.after);
   });
 });
-
-/** One server and a proxy before it for a group of tests. */
-function brokenServer(args: readonly string[]) {
-  let server: RedisServer;
-  let proxy: TcpProxy;
-  beforeAll(async () => {
-    server = await startRedisServer({ args });
-    proxy = await startTcpProxy(server);
-  });
-  afterAll(async () => {
-    await proxy.close();
-    await server.stop();
-  });
-  return {
-    server: () => server,
-    proxy: () => proxy,
-    /** Calls on their way are done, and nobody hears of it. */
-    async kill() {
-      swallowReplies(proxy);
-      await server.kill();
-    },
-    async start() {
-      await server.start();
-      await forgetSwallowed(proxy);
-    },
-  };
-}

@@ -12,6 +12,14 @@ interface ContainerFile {
 export interface ContainerOptions {
   /** Ports inside the container that the tests reach from outside. */
   readonly ports: readonly number[];
+  /** A folder that is a disk of its own, in memory. None by default. */
+  readonly disk?: Disk | undefined;
+}
+
+/** A disk of a container. */
+interface Disk {
+  readonly folder: string;
+  readonly megabytes: number;
 }
 
 /** Where a server inside is reached from the tests. */
@@ -49,7 +57,7 @@ while :; do sleep 3600 & wait $!; done
 `;
 
 /** Starts a container of `image` in which nothing runs yet but a shell. */
-export async function startContainer(image: string, { ports }: ContainerOptions): Promise<Container> {
+export async function startContainer(image: string, { ports, disk }: ContainerOptions): Promise<Container> {
   await requireEngine();
   const run = process.env.ROLLCALL_TEST_RUN;
   let started: StartedTestContainer;
@@ -57,6 +65,7 @@ export async function startContainer(image: string, { ports }: ContainerOptions)
     started = await new GenericContainer(image)
       .withEntrypoint(["sh", "-c", keeper])
       .withCommand([])
+      .withTmpFs(disk === undefined ? {} : { [disk.folder]: `rw,size=${disk.megabytes}m` })
       .withExposedPorts(...ports)
       // By this label `npm test` finds what a crashed test left behind, where no reaper runs.
       .withLabels(run ? { "rollcall.test-run": run } : {})

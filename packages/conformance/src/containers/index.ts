@@ -6,7 +6,12 @@ export { type UntilOptions, until } from "./deadline.js";
 export { pgBouncerImage, postgresImage, redisImage } from "./image.js";
 export type { NatMap } from "./nat-map.js";
 export { type PgBouncer, startPgBouncer } from "./pgbouncer.js";
-export { type PostgresServer, type PostgresServerOptions, startPostgresServer } from "./postgres-server.js";
+export {
+  type PostgresServer,
+  type PostgresServerOptions,
+  type PostgresStandby,
+  startPostgresServer,
+} from "./postgres-server.js";
 export { type RedisCluster, type RedisClusterOptions, startRedisCluster } from "./redis-cluster.js";
 export { type RedisSentinel, startRedisSentinel } from "./redis-sentinel.js";
 export { type RedisServer, type RedisServerOptions, startRedisServer } from "./redis-server.js";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { describe, expect, it } from "vitest";
-import { type Address, startPgBouncer, startPostgresServer, until } from "./index.js";
+import { type Address, type PostgresStandby, startPgBouncer, startPostgresServer, until } from "./index.js";
 
 // Long enough for a slow disk; each of them takes a few seconds.
 const timeout = 120_000;
@@ -32,16 +32,51 @@ describe("a PostgreSQL server", () => {
     await expect(startPostgresServer({ settings: { no_such_setting: "1" } })).rejects.toThrow(/no_such_setting/);
   });
 
-  it("has a standby that follows, and takes over when the server is dead", { timeout }, async () => {
-    await using server = await startPostgresServer({ standby: true });
+  it("has a standby that follows until it is detached, and takes over when the server is dead", {
+    timeout,
+  }, async () => {
+    await using server = await startPostgresServer({ standby: "asynchronous" });
+    const standby = server.standby as PostgresStandby;
     await server.psql("CREATE TABLE followed (x int)");
-    await until("the standby has followed", async () => {
-      return (await server.psql("SELECT replay_lsn = pg_current_wal_lsn() FROM pg_stat_replication")) === "t";
-    });
+    await standby.caughtUp();
+    await standby.detach();
+    await server.psql("CREATE TABLE lost (x int)");
     await server.kill();
     await expect(server.psql("SELECT 1")).rejects.toThrow();
-    await server.standby?.promote();
-    expect(await greeting(server.standby as Address)).toBe("R");
+    await standby.promote();
+    expect(await greeting(standby)).toBe("R");
+    expect(await standby.psql("SELECT to_regclass('followed'), to_regclass('lost')")).toBe("followed|");
+  });
+
+  it("has a standby that commits wait for", { timeout }, async () => {
+    await using server = await startPostgresServer({ standby: "synchronous" });
+    const standby = server.standby as PostgresStandby;
+    await standby.kill();
+    let isOver = false;
+    const creating = server.psql("CREATE TABLE waited (x int)").finally(() => {
+      isOver = true;
+    });
+    await until("the commit waits", async () => {
+      return (await server.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")) === "1";
+    });
+    expect(isOver).toBe(false);
+    await standby.start();
+    await creating;
+    await server.kill();
+    await standby.promote();
+    expect(await standby.psql("CREATE TABLE more AS SELECT to_regclass('waited') AS x; SELECT x FROM more")).toBe(
+      "waited",
+    );
+  });
+
+  it("has a disk that can be full", { timeout }, async () => {
+    await using server = await startPostgresServer({ diskMegabytes: 128 });
+    await server.psql("CREATE TABLE filled (x text)");
+    await server.fillDisk();
+    const fill = "INSERT INTO filled SELECT repeat('x', 1000) FROM generate_series(1, 1000)";
+    await expect(server.psql(fill)).rejects.toThrow(/No space left/);
+    await server.freeDisk();
+    await server.psql(fill);
   });
 });
 

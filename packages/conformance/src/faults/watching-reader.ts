@@ -4,7 +4,7 @@
 import { until } from "@rollcall/conformance/containers";
 import { type AnswerStatus, createSegmentReader, type SegmentStore } from "@rollcall/core";
 import { expect } from "vitest";
-import { type Change, type Members, UNIVERSE } from "./fault-audience.test-setup.js";
+import { type Change, type Members, UNIVERSE } from "./change.js";
 
 export interface WatchingReader extends AsyncDisposable {
   /** Asserts that no answer was wrong, that nothing but failures of the store was reported, and that every answer is that of `members` now. */

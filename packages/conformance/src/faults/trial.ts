@@ -1,7 +1,6 @@
 // One trial: a segment with known members, a sync of it that something happens to, and what must be true in the end.
 
 import { randomUUID } from "node:crypto";
-import { until } from "@rollcall/conformance/containers";
 import {
   contextHash,
   createRollcall,
@@ -16,26 +15,35 @@ import {
   type SyncReport,
 } from "@rollcall/core";
 import { expect } from "vitest";
-import { type Change, changeOf, type Members, type Mode, snapshotOf } from "./fault-audience.test-setup.js";
+import { until } from "../containers/deadline.js";
+import { type Change, changeOf, type Members, type Mode, snapshotOf, UNIVERSE } from "./change.js";
 
-/** A store that remembers which of its writes failed. */
+/** A store that remembers which of its writes failed, and that can be held. */
 export interface RecordingStore extends SegmentStore, AsyncDisposable {
   /** Method and code of each call of the sync that failed: `putSegment store_unavailable`. */
   readonly failures: readonly string[];
+  /** What each of them threw. */
+  readonly errors: readonly unknown[];
+  /** From now on writes of members wait until the answer is called. */
+  hold(): () => void;
 }
 
 /** Opens `store`, with windows so small that a sync of some thousand members takes many calls. */
 export async function openInSmallSteps(store: SegmentStore): Promise<RecordingStore> {
   await store.open();
   const failures: string[] = [];
+  const errors: unknown[] = [];
+  let held = Promise.resolve();
   function recorded<Args extends readonly unknown[], T>(method: string, call: (...args: Args) => Promise<T>) {
     return async (...args: Args): Promise<T> => {
       try {
         return await call(...args);
       } catch (error) {
         // A conflict with the renewal of the lease is nothing but two writes that met.
-        if (!isRollcallError(error, "revision_conflict"))
+        if (!isRollcallError(error, "revision_conflict")) {
           failures.push(`${method} ${isRollcallError(error) ? error.code : String(error)}`);
+          errors.push(error);
+        }
         throw error;
       }
     };
@@ -43,12 +51,23 @@ export async function openInSmallSteps(store: SegmentStore): Promise<RecordingSt
   return {
     ...store,
     failures,
+    errors,
+    hold() {
+      let release = () => {};
+      held = new Promise((resolve) => {
+        release = resolve;
+      });
+      return release;
+    },
     capabilities: { ...store.capabilities, window: { maxMembers: 128, maxBlocks: 64, concurrency: 2 } },
     getEnvironment: recorded("getEnvironment", store.getEnvironment),
     getSegment: recorded("getSegment", store.getSegment),
     putSegment: recorded("putSegment", store.putSegment),
     allocateMemberSet: recorded("allocateMemberSet", store.allocateMemberSet),
-    writeBlocks: recorded("writeBlocks", store.writeBlocks),
+    writeBlocks: recorded("writeBlocks", async (...args) => {
+      await held;
+      return store.writeBlocks(...args);
+    }),
     [Symbol.asyncDispose]: () => store.close(),
   };
 }
@@ -123,6 +142,23 @@ export async function sync(rollcall: Rollcall, { segmentKey, send }: Trial, faul
   return outcome;
 }
 
+/** The same by `store`, which writes no members while `fault` happens: so it cannot be too late. */
+export function syncHeld(
+  store: RecordingStore,
+  trial: Trial,
+  fault: () => Promise<unknown>,
+  options: RollcallOptions = {},
+): Promise<Outcome> {
+  return sync(quickRollcall(store, options), trial, async () => {
+    const release = store.hold();
+    try {
+      await fault();
+    } finally {
+      release();
+    }
+  });
+}
+
 /** Asserts that the sync was acknowledged. */
 export function expectApplied({ report, error }: Outcome): void {
   expect(error).toBeUndefined();
@@ -174,6 +210,22 @@ export async function expectState(store: SegmentStore, segmentKey: string, membe
   await rollcall.verify({ repair: true });
   expect((await rollcall.verify()).findings).toEqual([]);
   expect((await rollcall.getSegment(segmentKey))?.included.count).toEqual({ value: members.size, exact: true });
+}
+
+/** Who is in the included list of the segment, by a scan. */
+export async function membersIn(store: SegmentStore, segmentKey: string): Promise<Members> {
+  const set = (await quickRollcall(store).getSegment(segmentKey))?.included.set;
+  const names = new Map(UNIVERSE.map((key) => [hex(contextHash(key)), key]));
+  const members = new Set<string>();
+  if (set === undefined) return members;
+  for await (const hashes of store.scanMembers(set)) {
+    for (let index = 0; index < hashCount(hashes); index++) {
+      const key = names.get(hex(hashAt(hashes, index)));
+      if (key === undefined) throw new Error("the segment has a member that no sync has named");
+      members.add(key);
+    }
+  }
+  return members;
 }
 
 async function differences(store: SegmentStore, set: MemberSet | undefined, members: Members) {
