@@ -87,12 +87,15 @@ describe("a role", () => {
     await storeIn(schema).open();
   });
 
-  it.each(["rollcall_admit", "rollcall_write_block"])("that may not call %s is told so", async (name) => {
-    const schema = await schemaWith();
-    await admin.query(`REVOKE EXECUTE ON FUNCTION "${schema}".${name} FROM PUBLIC`);
-    const remedy = new RegExp(`EXECUTE on ${name}`);
-    await expectRefusal(() => storeIn(schema).open(), { code: "access_denied", remedy, secrets });
-  });
+  it.each(["rollcall_admit", "rollcall_write_block", "rollcall_find"])(
+    "that may not call %s is told so",
+    async (name) => {
+      const schema = await schemaWith();
+      await admin.query(`REVOKE EXECUTE ON FUNCTION "${schema}".${name} FROM PUBLIC`);
+      const remedy = new RegExp(`EXECUTE on ${name}`);
+      await expectRefusal(() => storeIn(schema).open(), { code: "access_denied", remedy, secrets });
+    },
+  );
 
   it("that may not use the schema is told so", async () => {
     const schema = await schemaWith();

@@ -114,6 +114,11 @@ const SQLSTATE = /^(?!08)(?=.*\d)[0-9A-Z]{5}$/;
 /** What pg says when its owner has ended the pool or the client. */
 const CLOSED = /Cannot use a pool after calling end|Client was closed and is not queryable/;
 
+/** Whether the server process did not know what was prepared, or knew it though it was new to the client; nothing was run. */
+export function isForgotten(cause: unknown): boolean {
+  return ["26000", "42P05"].includes(codeOf(cause));
+}
+
 /** The error to throw instead of `cause`; one that is a `RollcallError` already stays as it is. */
 export function storeError(cause: unknown, environment: string): RollcallError {
   if (isRollcallError(cause)) return cause;
@@ -128,6 +133,10 @@ export function storeError(cause: unknown, environment: string): RollcallError {
 function meaningOf(cause: unknown, message: string): Meaning {
   const spoken = BY_MESSAGE.find(([words]) => words.test(message))?.[1];
   if (spoken !== undefined) return spoken;
-  const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
+  const code = codeOf(cause);
   return MEANINGS.get(code) ?? (SQLSTATE.test(code) ? REFUSED_STATEMENT : UNREACHABLE);
+}
+
+function codeOf(cause: unknown): string {
+  return typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
 }

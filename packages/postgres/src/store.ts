@@ -149,8 +149,10 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
       const [shardBits, ...otherSizes] = asked.sizes;
       // The usual question: one context, among sets of one size.
       if (shardBits !== undefined && otherSizes.length === 0 && hashes.length === CONTEXT_HASH_BYTES) {
-        const rows = await read(statements.findOne, [asked.ids, shardOf(hashes, 0, shardBits), uuidOf(hashes)]);
-        return [rows.map(({ id }) => Number(id) as MemberSetId)];
+        const [row] = await read(statements.findOne, [asked.ids, shardOf(hashes, 0, shardBits), uuidOf(hashes)], {
+          prepared: true,
+        });
+        return [Array.from((row?.ids ?? []) as string[], (id) => Number(id) as MemberSetId)];
       }
       const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
       const rows = await read(statements.find, lookupValues(hashes, asked));
@@ -278,11 +280,9 @@ function statementsFor(schema: string) {
         OFFSET 0
       ) AS changed ON true
       GROUP BY fence.refusal`,
+    findOne: `SELECT ${schema}.rollcall_find($1::bigint[], $2::int, $3::uuid) AS ids`,
     // One probe of the index for each set and hash, whatever the planner knows of the table. With the sets in a condition on it, a
     // table that was analysed while it held a few small sets and has grown since would be read whole.
-    findOne: `
-      SELECT s.id FROM unnest($1::bigint[]) AS s (id)
-      WHERE $3::uuid = ANY ((SELECT b.members FROM ${blocks} b WHERE b.set_id = s.id AND b.shard = $2::int)::uuid[])`,
     find: `
       SELECT h.place, s.id
       FROM unnest($2::int[], $3::int[], $4::int[]) AS h (place, shard_bits, shard)
