@@ -183,7 +183,7 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
     -- function and makes that of a statement anew each time, which takes longer than the probes; and never by reading the whole
     -- table, as above.
     CREATE FUNCTION ${schema}.rollcall_find(p_sets bigint[], p_shard int, p_hash uuid) RETURNS bigint[]
-      LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off AS $body$
+      LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $body$
     BEGIN
       RETURN ARRAY(SELECT s.id FROM unnest(p_sets) AS s (id) WHERE p_hash = ANY (
         (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.set_id = s.id AND b.shard = p_shard)::uuid[]));
