@@ -7,6 +7,7 @@ import {
   contextHash,
   createRollcall,
   type Fence,
+  hashCount,
   isRollcallError,
   type MemberSet,
   type SegmentKey,
@@ -177,6 +178,18 @@ describe("a fence", () => {
     await drop;
     expect(await membersOf(set)).toBe(0);
     expect(await store.listMemberSets()).toEqual([]);
+  });
+
+  it("that is dropped takes all blocks with it, also those far behind the first", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(15, fenceOf(1));
+    await store.writeBlocks(set, blocksOf(hashes(0, 60), set), fenceOf(1));
+    let scanned = 0;
+    for await (const chunk of store.scanMembers(set)) scanned += hashCount(chunk);
+    expect(scanned).toBe(60);
+    await store.dropMemberSets([set]);
+    // A scan would not show what is left: there is no set any more.
+    expect(await membersOf(set)).toBe(0);
   });
 
   it("lets two writers of one lease in at once, who write the same blocks in any order, without a deadlock", async () => {
