@@ -300,6 +300,17 @@ describe("a watch", () => {
     expect(await statusOf(reader)).toBe("unknown_segment");
   });
 
+  it("is not begun for another reader, or for one that comes back, where the store had nothing to tell", async () => {
+    const { reader: make, watches } = await setUp();
+    const reader = make();
+    await listening(reader);
+    watches[0]?.end();
+    await settle();
+    reader.close();
+    await listening(make());
+    expect(watches).toHaveLength(1);
+  });
+
   it("that throws instead of rejecting disturbs nobody", async () => {
     const { store, reader: make } = await setUp();
     store.watchEpoch = () => {

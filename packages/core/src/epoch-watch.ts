@@ -28,10 +28,12 @@ interface Watch {
 }
 
 const watches = new WeakMap<SegmentStore, Watch>();
+/** Those that had nothing to tell. They are not asked again: each time costs a connection. */
+const silent = new WeakSet<SegmentStore>();
 
 /** Tells `listener` from now on, if `store` can; answers how to stop. The watch ends with its last listener. */
 export function listenToEpoch(store: SegmentStore, listener: EpochListener): () => void {
-  if (store.watchEpoch === undefined) return () => {};
+  if (store.watchEpoch === undefined || silent.has(store)) return () => {};
   const watch = watches.get(store) ?? begin(store);
   watch.listeners.add(listener);
   return () => {
@@ -79,4 +81,5 @@ async function keepWatching(store: SegmentStore, { listeners, stop }: Watch): Pr
 
   const pauses = { minTimeout: MIN_PAUSE_MS, maxTimeout: MAX_PAUSE_MS, randomize: true };
   while (await pRetry(watchOnce, { ...pauses, retries: Number.POSITIVE_INFINITY, signal, unref: true }));
+  silent.add(store);
 }

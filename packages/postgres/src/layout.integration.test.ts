@@ -7,6 +7,7 @@ import {
   contextHash,
   createRollcall,
   type Fence,
+  hashCount,
   isRollcallError,
   type MemberSet,
   type SegmentKey,
@@ -179,6 +180,18 @@ describe("a fence", () => {
     expect(await store.listMemberSets()).toEqual([]);
   });
 
+  it("that is dropped takes all blocks with it, also those far behind the first", async () => {
+    const store = await openStore();
+    const set = await store.allocateMemberSet(15, fenceOf(1));
+    await store.writeBlocks(set, blocksOf(hashes(0, 60), set), fenceOf(1));
+    let scanned = 0;
+    for await (const chunk of store.scanMembers(set)) scanned += hashCount(chunk);
+    expect(scanned).toBe(60);
+    await store.dropMemberSets([set]);
+    // A scan would not show what is left: there is no set any more.
+    expect(await membersOf(set)).toBe(0);
+  });
+
   it("lets two writers of one lease in at once, who write the same blocks in any order, without a deadlock", async () => {
     const store = await openStore();
     const set = await store.allocateMemberSet(6, fenceOf(1));
@@ -234,6 +247,25 @@ describe("the table of blocks", () => {
     // And one that is larger than a page is taken too.
     await store.writeBlocks(set, blocksOf(hashes(256, 2_000), set), fenceOf(1));
     expect(await membersOf(set)).toBe(2_000);
+  });
+
+  // By a server that has planned for small ones, as each does after some calls. It would compare each with each, for hours.
+  it("takes a block that a huge delta has made of a small set, the repeat, and the removal", async () => {
+    const pool = new pg.Pool({ ...SERVER, max: 1, statement_timeout: 9_000 });
+    cleanups.push(() => pool.end());
+    const store = createPostgresStore(pool, { schema });
+    await store.open();
+    const set = await store.allocateMemberSet(0, fenceOf(1));
+    for (const hash of hashes(0, 10)) await store.writeBlocks(set, blocksOf([hash], set, hashes(0, 1)), fenceOf(1));
+    const many = Buffer.concat(hashes(10, 300_010));
+    const none = new Uint8Array() as ContextHashes;
+    const add = { shard: 0, adds: many, removes: none };
+    expect(await store.writeBlocks(set, [add], fenceOf(1))).toEqual({ added: 300_000, removed: 0 });
+    expect(await store.writeBlocks(set, [add], fenceOf(1))).toEqual({ added: 0, removed: 0 });
+    expect(await membersOf(set)).toBe(300_009);
+    const remove = { shard: 0, adds: none, removes: many };
+    expect(await store.writeBlocks(set, [remove], fenceOf(1))).toEqual({ added: 0, removed: 300_000 });
+    expect(await membersOf(set)).toBe(9);
   });
 
   it("takes a small change beside what it changes, without the index", async () => {

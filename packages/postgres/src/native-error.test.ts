@@ -29,6 +29,12 @@ describe("native errors", () => {
     ["ERR_TLS_CERT_ALTNAME_INVALID", "Hostname/IP does not match certificate's altnames", "access_denied", false],
     ["3D000", 'database "nowhere" does not exist', "invalid_request", false],
     ["08P01", "no such database: nowhere", "invalid_request", false],
+    [
+      "22P05",
+      'character with byte sequence 0xe2 0x82 0xac in encoding "UTF8" has no equivalent in encoding "LATIN1"',
+      "invalid_request",
+      false,
+    ],
     ["42P01", 'relation "rollcall.rollcall_blocks" does not exist', "layout_mismatch", false],
     ["42P07", 'relation "rollcall_segments" already exists', "layout_mismatch", false],
     ["42703", 'column "version" does not exist', "layout_mismatch", false],

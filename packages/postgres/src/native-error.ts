@@ -47,6 +47,13 @@ const SLOW = meaning("store_unavailable", "the server did not answer within time
 const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ["2200H", meaning("store_full", "all numbers of member sets are used up; copy the environments into another schema")],
   [
+    "22P05",
+    meaning(
+      "invalid_request",
+      "the encoding of this database lacks a character; use a database whose encoding is UTF8",
+    ),
+  ],
+  [
     "25006",
     meaning("store_unavailable", "the server became read-only, or a standby; repeat when it takes writes again"),
   ],
