@@ -21,7 +21,7 @@ export interface HeldLease {
   readonly wasExact: Readonly<Record<ListName, boolean>>;
   /** Whether the writer before never gave its lease back: it died, failed or lost it. */
   readonly tookOver: boolean;
-  /** Fires when the caller aborts or another writer takes over. */
+  /** Fires when the caller aborts, another writer takes over, or the database begins another timeline. */
   readonly signal: AbortSignal;
   /**
    * Changes the record without ending the lease. @throws `stale_lease` if the lease is no longer held, or if the database is in another timeline
