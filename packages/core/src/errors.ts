@@ -11,7 +11,7 @@
  * | `out_of_order` | the source position expected is not the one stored | resume from the position in the segment |
  * | `shrink_guard` | the snapshot has too few members beside those that are there | check the export; allow it if it is meant |
  * | `segment_busy` | another writer held the lease for longer than the wait | retry later |
- * | `stale_lease` | a newer writer took over; nothing more was changed | retry the whole sync |
+ * | `stale_lease` | a newer writer took over, or a server that may lack what was written; nothing more was changed | retry the whole sync |
  * | `revision_conflict` | a record changed between read and write | core re-reads and retries |
  * | `store_unavailable` | the database did not answer, or refused for now | retry when it is reachable |
  * | `store_full` | the disk or the memory limit is reached | free space; then retry |
@@ -114,6 +114,12 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 /** For adapters: the `revision_conflict` of a record that is not as the writer had read it. */
 export function revisionConflict(what: string): RollcallError {
   return new RollcallError("revision_conflict", `${what} was changed by another writer; read it again`);
+}
+
+/** For adapters: the `stale_lease` of a write that was asked for in another timeline than the one that the database is in. */
+export function otherTimeline(what: string): RollcallError {
+  const message = `${what}: another database server took over, or it was restarted, and may lack what was written before; run the sync again`;
+  return new RollcallError("stale_lease", message);
 }
 
 /** For adapters: the `closed` of a handle that was closed, or not opened yet. */

@@ -28,6 +28,7 @@ export {
   isRollcallError,
   lostMembers,
   missingRecord,
+  otherTimeline,
   RollcallError,
   type RollcallErrorCode,
   type RollcallErrorOptions,
@@ -126,5 +127,6 @@ export {
   type StoredMemberSet,
   type StoreFactory,
   type StoreOptions,
+  type Timeline,
 } from "./store.js";
 export { syncOptionsSchema } from "./sync-request.js";

@@ -7,7 +7,7 @@ import type { SegmentKey } from "./names.js";
 import { updateSegment } from "./registry.js";
 import type { CallOptions } from "./rollcall.js";
 import { freshRevision, LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
-import type { Fence } from "./store.js";
+import type { Fence, Timeline } from "./store.js";
 
 // A writer looks for its own note at once after a lost reply, so a few are enough.
 const RECENT_SYNCS = 16;
@@ -21,13 +21,14 @@ export interface HeldLease {
   readonly wasExact: Readonly<Record<ListName, boolean>>;
   /** Whether the writer before never gave its lease back: it died, failed or lost it. */
   readonly tookOver: boolean;
-  /** Fires when the caller aborts or another writer takes over. */
+  /** Fires when the caller aborts, another writer takes over, or the database begins another timeline. */
   readonly signal: AbortSignal;
-  /** Changes the record without ending the lease. @throws `stale_lease` if the lease is no longer held. */
-  update(change: (current: Segment) => Segment): Promise<Segment>;
   /**
-   * Changes the record and gives the lease back, in one step. @throws `stale_lease`.
+   * Changes the record without ending the lease. @throws `stale_lease` if the lease is no longer held, or if the database is in another timeline
+   * than the one in which it was taken: writes of this lease may be lost.
    */
+  update(change: (current: Segment) => Segment): Promise<Segment>;
+  /** Changes the record and gives the lease back, in one step. @throws as {@link update}. */
   finish(change: (current: Segment) => Segment): Promise<Segment>;
 }
 
@@ -63,7 +64,7 @@ export async function withLease<T>(
 ): Promise<Leased<T>> {
   const taken = await take(engine, request);
   if (taken === undefined) return undefined;
-  const { segment, prepared } = taken;
+  const { segment, prepared, timeline } = taken;
   const fence: Fence = {
     segmentKey: segment.key,
     generation: segment.generation,
@@ -73,7 +74,7 @@ export async function withLease<T>(
   const stop = new AbortController();
   const lost = new AbortController();
   const signal = AbortSignal.any([lost.signal, ...(request.signal === undefined ? [] : [request.signal])]);
-  const renewal = renew(engine, fence, stop.signal, lost);
+  const renewal = renew(engine, { fence, timeline, stop: stop.signal, lost });
   let finished = false;
   /** As this writer wrote it last: usually nobody else has written it since. */
   let newest = segment;
@@ -87,7 +88,7 @@ export async function withLease<T>(
     tookOver: taken.tookOver,
     signal,
     async update(change) {
-      newest = await updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence)));
+      newest = await updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence)), { timeline });
       return newest;
     },
     async finish(change) {
@@ -103,7 +104,7 @@ export async function withLease<T>(
           recentSyncs: [...next.recentSyncs, note].slice(-RECENT_SYNCS),
         };
       };
-      const done = await updateSegment(engine, fence.segmentKey, given, newest);
+      const done = await updateSegment(engine, fence.segmentKey, given, { known: newest, timeline });
       finished = true;
       if (engine.clock.monotonic() - decidedAt > engine.options.graceMs / 10)
         await retireFromNow(engine, segment, done);
@@ -114,7 +115,7 @@ export async function withLease<T>(
     if (taken.tookOver) await raiseFences(engine, lease, request.changes);
     return { result: await work(lease) };
   } catch (error) {
-    if (lost.signal.aborted) throw staleLease(fence, error);
+    if (lost.signal.aborted) throw staleLease((lost.signal.reason as RollcallError).message, error);
     throwIfAborted(request.signal);
     throw error;
   } finally {
@@ -131,6 +132,8 @@ interface Taken {
   readonly prepared: Segment;
   /** Whether the lease before was never released. */
   readonly tookOver: boolean;
+  /** In which the lease was taken. */
+  readonly timeline: Timeline | undefined;
 }
 
 async function take(engine: Engine, request: LeaseRequest): Promise<Taken | undefined> {
@@ -139,10 +142,15 @@ async function take(engine: Engine, request: LeaseRequest): Promise<Taken | unde
   const deadline = clock.monotonic() + options.leaseWaitMs;
   for (let pause = 20; ; pause = Math.min(500, pause * 2)) {
     throwIfAborted(request.signal);
-    let taken: Taken | undefined;
+    let taken: Omit<Taken, "timeline"> | undefined;
+    let timeline: Timeline | undefined;
     let busy = false;
-    const written = await updateSegment(engine, request.segmentKey, (current) => {
-      if (current?.lease.holder === holder) return current;
+    const onWritten = (written: Timeline | undefined) => {
+      timeline = written;
+    };
+    const attempt = (current: Segment | undefined) => {
+      // The reply was lost, and with it the timeline: written once more, the lease stands in the one that is told then.
+      if (current?.lease.holder === holder) return { ...current };
       busy = isActive(current, clock.now());
       const prepared = busy ? undefined : request.prepare(current);
       if (prepared === undefined) {
@@ -152,8 +160,9 @@ async function take(engine: Engine, request: LeaseRequest): Promise<Taken | unde
       const segment = lend(prepared, { holder, expiresAt: clock.now() + options.leaseTtlMs, changes: request.changes });
       taken = { segment, prepared, tookOver: current?.lease.holder !== undefined };
       return segment;
-    });
-    if (!busy) return taken && { ...taken, segment: written ?? taken.segment };
+    };
+    const written = await updateSegment(engine, request.segmentKey, attempt, { onWritten });
+    if (!busy) return taken && { ...taken, segment: written ?? taken.segment, timeline };
     request.onProgress?.({ phase: "wait", done: 0 });
     const left = deadline - clock.monotonic();
     if (left <= 0) {
@@ -196,13 +205,11 @@ function held(current: Segment | undefined, fence: Fence): Segment {
   ) {
     return current;
   }
-  throw staleLease(fence);
+  throw staleLease(`another writer took over segment ${fence.segmentKey}; run the sync again`);
 }
 
-function staleLease(fence: Fence, cause?: unknown): RollcallError {
-  return new RollcallError("stale_lease", `another writer took over segment ${fence.segmentKey}; run the sync again`, {
-    cause,
-  });
+function staleLease(message: string, cause?: unknown): RollcallError {
+  return new RollcallError("stale_lease", message, { cause });
 }
 
 function isNoted(segment: Segment, fence: Fence): boolean {
@@ -250,7 +257,16 @@ async function retireFromNow(engine: Engine, before: Segment, done: Segment): Pr
   });
 }
 
-async function renew(engine: Engine, fence: Fence, stop: AbortSignal, lost: AbortController): Promise<void> {
+interface Renewal {
+  readonly fence: Fence;
+  readonly timeline: Timeline | undefined;
+  /** Ends it. */
+  readonly stop: AbortSignal;
+  /** Told with the `stale_lease` when the lease is lost. */
+  readonly lost: AbortController;
+}
+
+async function renew(engine: Engine, { fence, timeline, stop, lost }: Renewal): Promise<void> {
   const { clock, options } = engine;
   while (!stop.aborted) {
     try {
@@ -259,11 +275,12 @@ async function renew(engine: Engine, fence: Fence, stop: AbortSignal, lost: Abor
       return;
     }
     try {
-      await updateSegment(engine, fence.segmentKey, (current) => {
+      const renewed = (current: Segment | undefined): Segment => {
         if (current !== undefined && (stop.aborted || isNoted(current, fence))) return current;
         const segment = held(current, fence);
         return { ...segment, lease: { ...segment.lease, expiresAt: clock.now() + options.leaseTtlMs } };
-      });
+      };
+      await updateSegment(engine, fence.segmentKey, renewed, { timeline });
     } catch (error) {
       if (isRollcallError(error, "stale_lease")) {
         lost.abort(error);
@@ -275,7 +292,8 @@ async function renew(engine: Engine, fence: Fence, stop: AbortSignal, lost: Abor
   }
 }
 
-// Leaves the holder's name in place: a write of this lease may still be on its way, so the next writer must raise the fence.
+// Leaves the holder's name in place: a write of this lease may still be on its way, so the next writer must raise the fence. In
+// whatever timeline: it says nothing of the members.
 async function abandon(engine: Engine, fence: Fence): Promise<void> {
   try {
     await updateSegment(engine, fence.segmentKey, (current) => {

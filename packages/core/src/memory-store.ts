@@ -11,7 +11,7 @@ import {
   shardBitsFor,
   shardOf,
 } from "./context-hashes.js";
-import { handleNotOpen, RollcallError, revisionConflict } from "./errors.js";
+import { handleNotOpen, otherTimeline, RollcallError, revisionConflict } from "./errors.js";
 import { isNewerFence, requireOwnFence } from "./fence.js";
 import { type EnvironmentName, environmentNameSchema, parseName, type SegmentKey } from "./names.js";
 import { decodeReport, HISTORY_LIMIT } from "./report.js";
@@ -34,6 +34,7 @@ import {
   STORE_PORT_VERSION,
   type StoreCapabilities,
   type StoreFactory,
+  type Timeline,
 } from "./store.js";
 
 /** Members per block; small, so that ordinary audiences meet several blocks and growth. */
@@ -73,6 +74,8 @@ export interface MemoryStoreOptions {
   readonly database?: MemoryDatabase | undefined;
   /** See {@link StoreCapabilities.fencing}; all handles on one environment must agree. Default `set`. */
   readonly fencing?: "set" | "block" | undefined;
+  /** What the handle names as the timeline that it writes in, for tests. Default: none, for nothing is lost while the process runs. */
+  readonly timeline?: string | undefined;
 }
 
 /** Makes an empty database for {@link createMemoryStore}. */
@@ -90,6 +93,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     window: { maxMembers: 16_384, maxBlocks: 1_024, concurrency: 4 },
     maxLookup: 4_096,
   };
+  const present = options.timeline as Timeline | undefined;
   const watching = new Set<() => void>();
   let opened: StoredEnvironment | undefined;
   let closed = false;
@@ -132,12 +136,14 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     async listSegments() {
       return Array.from(data().segments.values(), (record) => decodeSegment(record.text));
     },
-    async putSegment(next, expectedRevision, { changesAnswers = true } = {}) {
+    async putSegment(next, expectedRevision, { changesAnswers = true, timeline = present } = {}) {
       const stored = data();
+      if (timeline !== present) throw otherTimeline(`segment ${next.key}`);
       if (stored.segments.get(next.key)?.revision !== expectedRevision) throw revisionConflict(`segment ${next.key}`);
       stored.segments.set(next.key, { text: encodeSegment(next), revision: next.revision });
       stored.epoch++;
       if (changesAnswers) for (const tell of stored.watchers) tell();
+      return present;
     },
     async getEpoch() {
       return String(data().epoch);

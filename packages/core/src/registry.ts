@@ -5,20 +5,34 @@ import { isRollcallError, RollcallError } from "./errors.js";
 import type { SegmentKey } from "./names.js";
 import { changesAnswers } from "./registry-snapshot.js";
 import { type Environment, freshRevision, type Segment } from "./segment.js";
+import type { Timeline } from "./store.js";
 
 const MOST_CONFLICTS = 200;
+
+/** Options of {@link updateSegment}. */
+export interface UpdateSegmentOptions {
+  /** A record to begin with, as if it had just been read: it must be one that was read or written. Default: it is read. */
+  readonly known?: Segment | undefined;
+  /** Writes in this timeline only. Default: in any. */
+  readonly timeline?: Timeline | undefined;
+  /**
+   * Hears in which timeline it was written. A write whose reply was lost does not do then: `change` gets to see it, and must have it written
+   * again to be heard. Default: nobody asks.
+   */
+  readonly onWritten?: ((timeline: Timeline | undefined) => void) | undefined;
+}
 
 /**
  * Applies `change` to the newest record and writes the result; after a conflict or a lost reply again, to the record as it
  * then is. So `change` must see from the record whether its work is done already, and answer it unchanged (the same object): nothing is written then.
- * What `change` throws ends the update. Begins with the record `known`, if it is given, as if it had just been read: it must be one that was read or
- * written.
+ * What `change` throws ends the update.
+ * @throws `stale_lease` if the database is in another timeline.
  */
 export async function updateSegment<Next extends Segment | undefined>(
   engine: Engine,
   key: SegmentKey,
   change: (current: Segment | undefined) => Next,
-  known?: Segment,
+  { known, timeline, onWritten }: UpdateSegmentOptions = {},
 ): Promise<Next> {
   const { store, clock } = engine;
   return swap(engine, {
@@ -29,8 +43,11 @@ export async function updateSegment<Next extends Segment | undefined>(
       next === undefined ? next : ({ ...next, revision: freshRevision(), updatedAt: clock.now() } as Next),
     write: async (next, current) => {
       if (next === undefined) return;
-      await store.putSegment(next, current?.revision, { changesAnswers: changesAnswers(current, next) });
+      const options = { changesAnswers: changesAnswers(current, next), timeline };
+      const written = await store.putSegment(next, current?.revision, options);
+      onWritten?.(written);
     },
+    mustBeHeard: onWritten !== undefined,
     name: `segment ${key}`,
   });
 }
@@ -56,12 +73,14 @@ interface Swap<Current, Next> {
   readonly change: (current: Current) => Next;
   readonly stamp: (next: Next) => Next;
   readonly write: (next: Next, current: Current) => Promise<void>;
+  /** Whether a write without a reply does not do. Default `false`. */
+  readonly mustBeHeard?: boolean;
   readonly name: string;
 }
 
 async function swap<Current extends { revision: string } | undefined, Next extends { revision: string } | undefined>(
   { clock, retrying }: Engine,
-  { known, read, change, stamp, write, name }: Swap<Current, Next>,
+  { known, read, change, stamp, write, mustBeHeard = false, name }: Swap<Current, Next>,
 ): Promise<Next> {
   let newest = known;
   for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts++) {
@@ -70,7 +89,8 @@ async function swap<Current extends { revision: string } | undefined, Next exten
       const current = newest ?? (await read());
       newest = undefined;
       // The reply to an earlier attempt was lost: its own revision tells that it was applied.
-      if (attempted !== undefined && current?.revision === attempted.revision) return { written: attempted };
+      const isWritten = attempted !== undefined && current?.revision === attempted.revision;
+      if (isWritten && !mustBeHeard) return { written: attempted as Next };
       const next = change(current);
       if ((next as unknown) === current) return { written: next };
       attempted = stamp(next);

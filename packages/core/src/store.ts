@@ -66,7 +66,15 @@ export interface PutSegmentOptions {
    * be told. Default `true`.
    */
   readonly changesAnswers?: boolean | undefined;
+  /** Write in this timeline only: the one in which the lease was taken. Default: in any. */
+  readonly timeline?: Timeline | undefined;
 }
+
+/**
+ * The name of one unbroken history of a database: as long as it stays the same, nothing that was acknowledged is lost; opaque. A server
+ * that takes over from another begins a new one, even where it has everything.
+ */
+export type Timeline = string & { readonly timeline: unique symbol };
 
 /** A member set that the store knows of. */
 export interface StoredMemberSet extends MemberSet {
@@ -111,11 +119,18 @@ export interface SegmentStore {
   listSegments(): Promise<Segment[]>;
   /**
    * Writes `next` if the stored revision is `expectedRevision`, or if there is no record and `expectedRevision` is
-   * `undefined`; moves the epoch in the same atomic step. Core gives `next.revision` a fresh unguessable value. `options` matter to
-   * {@link watchEpoch} only.
-   * @throws `revision_conflict` otherwise.
+   * `undefined`; moves the epoch in the same atomic step. Core gives `next.revision` a fresh unguessable value.
+   *
+   * Answers in which timeline it was written, or `undefined` where nothing acknowledged can be lost behind a running process's back, or the
+   * database cannot tell. A fail-over may take back some writes of a lease and leave the lease; so core hands in the timeline
+   * of the write that took it with every later write of the lease. It is compared in the same atomic step as the revision.
+   * @throws `revision_conflict` if the revision is another one; `stale_lease` ({@link otherTimeline}) if the timeline is.
    */
-  putSegment(next: Segment, expectedRevision: Revision | undefined, options?: PutSegmentOptions): Promise<void>;
+  putSegment(
+    next: Segment,
+    expectedRevision: Revision | undefined,
+    options?: PutSegmentOptions,
+  ): Promise<Timeline | undefined>;
   /** The current epoch, never older than the newest acknowledged {@link putSegment}; one tiny read. */
   getEpoch(): Promise<Epoch>;
   /**

@@ -240,6 +240,7 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
         // Not a counter: a folder that was restored from a copy would count through numbers that readers have seen.
         void registry.put(epochKey, randomUUID());
       });
+      return undefined;
     },
     async getEpoch() {
       return requireRecord(read(({ registry }) => registry.get(epochKey)));

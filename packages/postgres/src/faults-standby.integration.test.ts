@@ -11,6 +11,7 @@ import {
   brokenServer,
   endOf,
   expectApplied,
+  expectLoss,
   expectRefused,
   expectState,
   forgetSwallowed,
@@ -25,6 +26,7 @@ import {
   swallowReplies,
   sync,
   syncHeld,
+  syncWithLoss,
   type Trial,
   UNIVERSE,
 } from "@rollcall/conformance/faults";
@@ -99,6 +101,26 @@ describe("a standby that lags", () => {
     reader.close();
     await expectState(survivor, trial.segmentKey, trial.after);
     await expectState(survivor, later.segmentKey, later.after);
+  });
+
+  it.each(MODES)("takes over in the middle of a %s, which is not acknowledged by it", { timeout }, async (mode) => {
+    await using pair = await startPair("asynchronous", mode);
+    const { line, standby, takeOver } = pair;
+    const { store, trial, reader } = line;
+    const outcome = await syncWithLoss(store, trial, {
+      async leaveBehind() {
+        await standby.caughtUp();
+        await standby.detach();
+      },
+      takeOver,
+    });
+    expectRefused(outcome, "stale_lease");
+    await using survivor = await pair.openSurvivor();
+    await expectLoss(survivor, trial);
+    expect((await quickRollcall(survivor).getSegment(trial.segmentKey))?.included.count.exact).toBe(mode === "replace");
+    expectApplied(await endOf(outcome, quickRollcall(store), trial));
+    await reader.expectOnly(trial.after);
+    await expectState(survivor, trial.segmentKey, trial.after);
   });
 });
 

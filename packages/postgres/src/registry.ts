@@ -9,10 +9,12 @@ import {
   encodeSegment,
   HISTORY_LIMIT,
   missingRecord,
+  otherTimeline,
   RollcallError,
   revisionConflict,
   type Segment,
   type SegmentStore,
+  type Timeline,
 } from "@rollcall/core";
 import type { Connection } from "./connection.js";
 
@@ -61,17 +63,20 @@ export function createRegistry(
       const rows = await read(statements.listSegments, [environment]);
       return rows.map(({ record }) => decodeSegment(String(record)));
     },
-    async putSegment(next, expectedRevision, { changesAnswers = true } = {}) {
+    async putSegment(next, expectedRevision, { changesAnswers = true, timeline } = {}) {
       const { key, revision, contextKind } = next;
       const told = changesAnswers ? channel : undefined;
       const record = [encodeSegment(next), contextKind, ...currentSets(next)];
-      const values = [environment, key, revision, ...record, told ?? null];
+      const values = [environment, key, revision, ...record, told ?? null, timeline ?? null];
       const [written] =
         expectedRevision === undefined
           ? await write(statements.createSegment, values)
           : await write(statements.replaceSegment, [...values, expectedRevision]);
+      const present = written?.timeline as Timeline;
+      if (timeline !== undefined && timeline !== present) throw otherTimeline(`segment ${key}`);
       if (Number(written?.segments) === 0) throw revisionConflict(`segment ${key}`);
       if (Number(written?.epochs) === 0) throw missingRecord(environment);
+      return present;
     },
     getEpoch: () => readEnvironment("epoch"),
 
@@ -96,10 +101,14 @@ function statementsFor(schema: string) {
   const history = `${schema}.rollcall_history`;
   // The segment first, then the environment, in every transaction: so nobody waits for one who waits for him. Not a counter: a server
   // that was restored from a copy would count through numbers that readers have seen.
+  // The timeline of the log, which a server that takes over raises before it takes its first write. Not as `pg_control_checkpoint` has
+  // it, which learns of that later.
+  const timeline = "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+  const isTimeline = `($9::text IS NULL OR $9 = ${timeline})`;
   const movingEpoch = (writeSegment: string) => `
     WITH segment AS (${writeSegment} RETURNING 1),
       epoch AS (UPDATE ${environments} SET epoch = $3 WHERE name = $1 AND EXISTS (SELECT FROM segment) RETURNING 1)
-    SELECT (SELECT count(*) FROM segment) AS segments, (SELECT count(*) FROM epoch) AS epochs,
+    SELECT (SELECT count(*) FROM segment) AS segments, (SELECT count(*) FROM epoch) AS epochs, ${timeline} AS timeline,
       (SELECT pg_notify($8, '') FROM epoch WHERE $8::text IS NOT NULL)`;
   return {
     getEnvironment: `SELECT record, epoch, pg_is_in_recovery() AS is_standby FROM ${environments} WHERE name = $1`,
@@ -109,10 +118,10 @@ function statementsFor(schema: string) {
     listSegments: `SELECT record FROM ${segments} WHERE environment = $1`,
     createSegment: movingEpoch(`
       INSERT INTO ${segments} (environment, key, revision, record, context_kind, included_set, excluded_set)
-      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (environment, key) DO NOTHING`),
+      SELECT $1, $2, $3, $4, $5, $6, $7 WHERE ${isTimeline} ON CONFLICT (environment, key) DO NOTHING`),
     replaceSegment: movingEpoch(`
       UPDATE ${segments} SET revision = $3, record = $4, context_kind = $5, included_set = $6, excluded_set = $7
-      WHERE environment = $1 AND key = $2 AND revision = $9`),
+      WHERE environment = $1 AND key = $2 AND revision = $10 AND ${isTimeline}`),
     appendHistory: `
       WITH report AS (INSERT INTO ${history} (environment, segment_key, report) VALUES ($1, $2, $3))
       DELETE FROM ${history} WHERE environment = $1 AND segment_key = $2 AND number <= (

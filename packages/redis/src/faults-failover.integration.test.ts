@@ -79,10 +79,10 @@ describe("a write", () => {
     const [primary, replica] = await inRoles();
     const store: SegmentStore = {
       ...line.store,
-      async putSegment(next, expectedRevision) {
+      async putSegment(next, ...rest) {
         // The finish gives the lease back; all before it has reached the replica.
         if (next.lease.holder === undefined) await sentinel.kill(replica);
-        return line.store.putSegment(next, expectedRevision);
+        return line.store.putSegment(next, ...rest);
       },
     };
     // A long lease, so that no renewal comes in between.

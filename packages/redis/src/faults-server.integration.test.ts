@@ -22,7 +22,7 @@ import { openAt, reaching } from "./fault-line.test-setup.js";
 
 describe("a server that syncs its disk before it answers", () => {
   const broken = brokenServer(() => startRedisServer({ args: ["--appendonly", "yes", "--appendfsync", "always"] }));
-  restartFaults(broken, reaching(broken.server));
+  restartFaults(broken, { ...reaching(broken.server), restartEndsSync: true });
 });
 
 describe("a server that keeps nothing on disk", () => {

@@ -13,9 +13,11 @@ import {
   handleNotOpen,
   missingRecord,
   newEnvironment,
+  otherTimeline,
   RollcallError,
   revisionConflict,
   type SegmentStore,
+  type Timeline,
 } from "@rollcall/core";
 import type { Command } from "./commands.js";
 import type { Connection } from "./connection.js";
@@ -126,12 +128,23 @@ export function createRegistry(connection: Connection, options: RegistryOptions)
     return layout.slots;
   }
 
-  /** Writes a record. `args`: the revision expected, the new one, the record, and what the epoch becomes; nothing for none. */
-  async function swap(what: string, [table, field]: readonly [string, string], args: readonly string[]): Promise<void> {
+  /**
+   * Writes a record. `args`: the revision expected, the new one, the record, what the epoch becomes, and the timeline; nothing for none. Answers
+   * in which timeline.
+   */
+  async function swap(
+    what: string,
+    [table, field]: readonly [string, string],
+    args: readonly [expected: string, revision: string, record: string, epoch: string, timeline: string],
+  ): Promise<Timeline | undefined> {
     const call = { script: scripts.putRecord, keys: [keys.registry, table], args: [opened().layout, field, ...args] };
-    const [written] = await connection.write([call]);
-    if (written === null) throw lostEnvironment(environment);
+    const [reply] = await connection.write([call]);
+    if (reply === null) throw lostEnvironment(environment);
+    const [written, present] = reply as [number, Buffer];
+    const timeline = String(present);
+    if (args[4] !== "" && args[4] !== timeline) throw otherTimeline(what);
     if (Number(written) === 0) throw revisionConflict(what);
+    return timeline === "" ? undefined : (timeline as Timeline);
   }
 
   async function readField(field: string, read: Connection["send"] = connection.send): Promise<string> {
@@ -146,8 +159,8 @@ export function createRegistry(connection: Connection, options: RegistryOptions)
   const records: Registry["records"] = {
     getEnvironment: async () => decodeEnvironment(bodyOf(await readField("environment", readConfirmed))),
     async putEnvironment(next, expectedRevision) {
-      const args = [expectedRevision, next.revision, encodeEnvironment(next), ""];
-      await swap("the environment record", [keys.registry, "environment"], args);
+      const place = [keys.registry, "environment"] as const;
+      await swap("the environment record", place, [expectedRevision, next.revision, encodeEnvironment(next), "", ""]);
     },
     async getSegment(key) {
       opened();
@@ -160,10 +173,11 @@ export function createRegistry(connection: Connection, options: RegistryOptions)
       const records = await readHash(connection, keys.segments);
       return Array.from(records.values(), (text) => decodeSegment(bodyOf(text)));
     },
-    async putSegment(next, expectedRevision) {
+    async putSegment(next, expectedRevision, { timeline = "" } = {}) {
+      const { key, revision } = next;
       // The epoch is not a counter: a server restored from a copy would count through numbers that readers have seen.
-      const args = [expectedRevision ?? "", next.revision, encodeSegment(next), next.revision];
-      await swap(`segment ${next.key}`, [keys.segments, next.key], args);
+      const args = [expectedRevision ?? "", revision, encodeSegment(next), revision, timeline] as const;
+      return swap(`segment ${key}`, [keys.segments, key], args);
     },
     getEpoch: () => readField("epoch"),
 

@@ -24,19 +24,22 @@ return ARGV[1]`);
 /**
  * Compare-and-swap of one record, which is kept behind its revision and a line feed. KEYS: registry, the HASH that holds the record. ARGV: the
  * layout record of the environment that was opened; the record's field, the revision expected or nothing, the new one, the record, the epoch to set or
- * nothing. Answers whether it was written; nil if the environment is another one or gone. Over a record that is there it runs at \`maxmemory\`, see
- * {@link dropRecords}.
+ * nothing, the timeline expected or nothing. Answers whether it was written, and the timeline: what Redis calls the replication id, which it changes
+ * when a replica takes over, and when it starts. Nil if the environment is another one or gone. Over a record that is there it runs at \`maxmemory\`,
+ * see {@link dropRecords}.
  */
 export const putRecord = script(`
 if redis.call('HGET', KEYS[1], 'layout') ~= ARGV[1] then return false end
+local timeline = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+if ARGV[7] ~= '' and ARGV[7] ~= timeline then return { 0, timeline } end
 local present = redis.call('HGET', KEYS[2], ARGV[2])
 if present then
-  if ARGV[3] == '' or string.sub(present, 1, #ARGV[3] + 1) ~= ARGV[3] .. '\\n' then return 0 end
+  if ARGV[3] == '' or string.sub(present, 1, #ARGV[3] + 1) ~= ARGV[3] .. '\\n' then return { 0, timeline } end
   redis.call('HDEL', KEYS[2], '')
-elseif ARGV[3] ~= '' then return 0 end
+elseif ARGV[3] ~= '' then return { 0, timeline } end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4] .. '\\n' .. ARGV[5])
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'epoch', ARGV[6]) end
-return 1`);
+return { 1, timeline }`);
 
 /** Takes a new member set id and records the set. KEYS: registry, sets. ARGV: layout record, the set's record. Answers the id; nil as above. */
 export const allocateSet = script(`

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { isRollcallError, type MemberSetId, type Segment } from "@rollcall/core";
+import { isRollcallError, type MemberSetId, type Segment, type Timeline } from "@rollcall/core";
 import { type Check, rejectsWith } from "../check.js";
 import { keyOf, sampleSegment } from "../samples.js";
 
@@ -81,6 +81,33 @@ export const registryChecks: readonly Check[] = [
         "revision_conflict",
       );
       assert.deepEqual(await store.getSegment(first.key), second);
+    },
+  },
+  {
+    name: "a store that names its timeline writes in no other",
+    promise: "port",
+    async run(t) {
+      const [store, other] = [await t.open(), await t.open()];
+      const first = sampleSegment("audience");
+      const timeline = await store.putSegment(first, undefined);
+      // Core hands in what it was told, and here nobody tells.
+      if (timeline === undefined) return;
+      const second = sampleSegment("audience", { updatedAt: 2 });
+      assert.equal(await other.putSegment(second, first.revision, { timeline }), timeline);
+      const epoch = await store.getEpoch();
+      const elsewhere = `${timeline}0` as Timeline;
+      for (const [key, revision] of [
+        ["audience", second.revision],
+        ["audience", first.revision],
+        ["unknown", undefined],
+      ] as const) {
+        const refused = store.putSegment(sampleSegment(key), revision, { timeline: elsewhere });
+        await rejectsWith(refused, "stale_lease");
+      }
+      assert.deepEqual(await store.listSegments(), [second]);
+      assert.equal(await store.getEpoch(), epoch);
+      assert.equal(await store.putSegment(sampleSegment("unknown"), undefined, { timeline }), timeline);
+      await rejectsWith(store.putSegment(sampleSegment("unknown"), undefined, { timeline }), "revision_conflict");
     },
   },
   {

@@ -16,6 +16,7 @@ export { restartFaults } from "./restart-faults.js";
 export {
   endOf,
   expectApplied,
+  expectLoss,
   expectRefused,
   expectState,
   membersIn,
@@ -29,6 +30,7 @@ export {
   startTrial,
   sync,
   syncHeld,
+  syncWithLoss,
   type Trial,
 } from "./trial.js";
 export { type WatchingReader, watchSegment } from "./watching-reader.js";

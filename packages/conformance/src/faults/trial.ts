@@ -159,6 +159,40 @@ export function syncHeld(
   });
 }
 
+/**
+ * The same to a server that is followed by one which lags. The latter gets no more after the first windows (`leaveBehind`), and takes over when
+ * as many again are acknowledged (`takeOver`): so those are lost, and no call fails.
+ */
+export async function syncWithLoss(
+  store: RecordingStore,
+  trial: Trial,
+  { leaveBehind, takeOver }: { leaveBehind(): Promise<unknown>; takeOver(): Promise<unknown> },
+): Promise<Outcome> {
+  let windows = 0;
+  let gate: Promise<unknown> = Promise.resolve();
+  const gated: SegmentStore = {
+    ...store,
+    async writeBlocks(...args) {
+      windows++;
+      if (windows === 5) gate = gate.then(leaveBehind);
+      if (windows === 13) gate = gate.then(takeOver);
+      await gate;
+      return store.writeBlocks(...args);
+    },
+  };
+  // So long a lease that only the finish can find out.
+  const outcome = await sync(quickRollcall(gated, { leaseTtlMs: 60_000 }), trial);
+  expect(windows).toBeGreaterThan(13);
+  return outcome;
+}
+
+/** Asserts that the newest set, which the sync wrote, lacks some of what it was to hold. */
+export async function expectLoss(store: SegmentStore, { after }: Trial): Promise<void> {
+  const sets = await store.listMemberSets();
+  const newest = sets.toSorted((a, b) => b.id - a.id)[0];
+  expect((await differences(store, newest, after)).missing).toBeGreaterThan(0);
+}
+
 /** Asserts that the sync was acknowledged. */
 export function expectApplied({ report, error }: Outcome): void {
   expect(error).toBeUndefined();
