@@ -21,7 +21,7 @@ export interface PostgresClient {
 type Row = Readonly<Record<string, unknown>>;
 
 /** How a statement is run. */
-export interface ReadOptions {
+interface ReadOptions {
   /**
    * Whether to prepare it once for each connection, where they keep what was prepared. Only for one whose plan does not go by the size of a
    * table: it is kept too. Default `false`.
