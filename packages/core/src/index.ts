@@ -67,6 +67,7 @@ export {
   type SegmentKey,
   segmentKeySchema,
 } from "./names.js";
+export { type ErrorMeaning, errorMeaning, networkMeanings } from "./native-error.js";
 export { type OpenStoreOptions, openStore } from "./open-store.js";
 export { createSegmentReader, type ReaderStats, type SegmentReader, type SegmentReaderOptions } from "./reader.js";
 export {
@@ -127,6 +128,7 @@ export {
   type StoredMemberSet,
   type StoreFactory,
   type StoreOptions,
+  type StoreRecords,
   type Timeline,
 } from "./store.js";
 export { syncOptionsSchema } from "./sync-request.js";

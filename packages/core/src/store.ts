@@ -218,3 +218,16 @@ export interface StoreOptions {
    */
   readonly readOnly?: boolean;
 }
+
+/** The part of a {@link SegmentStore} that keeps records, for adapters that make it apart from the members. */
+export type StoreRecords = Pick<
+  SegmentStore,
+  | "getEnvironment"
+  | "putEnvironment"
+  | "getSegment"
+  | "listSegments"
+  | "putSegment"
+  | "getEpoch"
+  | "appendHistory"
+  | "getHistory"
+>;

@@ -1,15 +1,13 @@
 // What PostgreSQL, pg and the network say, as Rollcall's errors: the one place where native errors are told apart.
 
-import { handleNotOpen, isRollcallError, RollcallError, type RollcallErrorCode } from "@rollcall/core";
-
-interface Meaning {
-  readonly code: RollcallErrorCode;
-  readonly what: string;
-}
-
-function meaning(code: RollcallErrorCode, what: string): Meaning {
-  return { code, what };
-}
+import {
+  type ErrorMeaning,
+  handleNotOpen,
+  isRollcallError,
+  errorMeaning as meaning,
+  networkMeanings,
+  RollcallError,
+} from "@rollcall/core";
 
 const RIGHTS = meaning("access_denied", "this role lacks a right; grant it as the PostgreSQL page says");
 const LOGIN = meaning("access_denied", "user name or password are wrong; correct them");
@@ -20,10 +18,6 @@ const REFUSED = meaning(
 );
 const TLS_WANTED = meaning("access_denied", "the server takes this user over TLS only; use sslmode=verify-full");
 const NOT_TLS = meaning("access_denied", "the server does not speak TLS; switch its ssl on, or use sslmode=disable");
-const CERTIFICATE = meaning(
-  "access_denied",
-  "the server's TLS certificate is not trusted or not for this host; name its authority (sslrootcert=file in the URL) and connect by the name in it",
-);
 const NO_DATABASE = meaning("invalid_request", "the database does not exist; create it, or correct the URL");
 const FOREIGN = meaning(
   "layout_mismatch",
@@ -44,7 +38,7 @@ const BUSY = meaning(
 const SLOW = meaning("store_unavailable", "the server did not answer within timeoutMs; check it, then repeat");
 
 /** By SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html), or by Node's error code. */
-const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
+const MEANINGS: ReadonlyMap<string, ErrorMeaning> = new Map([
   ["2200H", meaning("store_full", "all numbers of member sets are used up; copy the environments into another schema")],
   [
     "22P05",
@@ -89,22 +83,11 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ["57P03", SHUT_DOWN],
   ["XX001", meaning("corrupt_data", "the server found damaged data; restore it from a copy")],
   ["XX002", meaning("corrupt_data", "the server found a damaged index; REINDEX it, or restore from a copy")],
-  ["CERT_HAS_EXPIRED", CERTIFICATE],
-  ["DEPTH_ZERO_SELF_SIGNED_CERT", CERTIFICATE],
-  ["ERR_TLS_CERT_ALTNAME_INVALID", CERTIFICATE],
-  ["SELF_SIGNED_CERT_IN_CHAIN", CERTIFICATE],
-  ["UNABLE_TO_GET_ISSUER_CERT", CERTIFICATE],
-  ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", CERTIFICATE],
-  ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", CERTIFICATE],
-  ["ENOTFOUND", meaning("store_unavailable", "the host name is not known; check it")],
-  [
-    "ECONNREFUSED",
-    meaning("store_unavailable", "nothing listens there; check host and port, and that the server runs"),
-  ],
+  ...networkMeanings("name its authority (sslrootcert=file in the URL)"),
 ]);
 
 /** By message: pg gives its own errors no code, and the server several meanings one code. */
-const BY_MESSAGE: readonly (readonly [RegExp, Meaning])[] = [
+const BY_MESSAGE: readonly (readonly [RegExp, ErrorMeaning])[] = [
   [/no pg_hba\.conf entry .*(?:no encryption|SSL off)|SSL required/i, TLS_WANTED],
   [/password must be a (?:non-empty )?string|no password supplied/i, NO_PASSWORD],
   [/does not support SSL/i, NOT_TLS],
@@ -137,7 +120,7 @@ export function storeError(cause: unknown, environment: string): RollcallError {
   return new RollcallError(code, `PostgreSQL: ${what}${detail}`, { cause });
 }
 
-function meaningOf(cause: unknown, message: string): Meaning {
+function meaningOf(cause: unknown, message: string): ErrorMeaning {
   const spoken = BY_MESSAGE.find(([words]) => words.test(message))?.[1];
   if (spoken !== undefined) return spoken;
   const code = codeOf(cause);

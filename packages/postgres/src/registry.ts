@@ -13,26 +13,16 @@ import {
   RollcallError,
   revisionConflict,
   type Segment,
-  type SegmentStore,
+  type StoreRecords,
   type Timeline,
 } from "@rollcall/core";
 import type { Connection } from "./connection.js";
-
-type RecordMethods =
-  | "getEnvironment"
-  | "putEnvironment"
-  | "getSegment"
-  | "listSegments"
-  | "putSegment"
-  | "getEpoch"
-  | "appendHistory"
-  | "getHistory";
 
 /** The registry of `environment` in `schema`. What moves the epoch notifies `channel`, if there is one. */
 export function createRegistry(
   { read, write }: Connection,
   options: { readonly environment: EnvironmentName; readonly schema: string; readonly channel: string | undefined },
-): Pick<SegmentStore, RecordMethods> {
+): StoreRecords {
   const { environment, channel } = options;
   const statements = statementsFor(`"${options.schema}"`);
 

@@ -1,32 +1,24 @@
 // What Redis, ioredis and the network say, as Rollcall's errors: the one place where native errors are told apart.
 
-import { isRollcallError, RollcallError, type RollcallErrorCode } from "@rollcall/core";
+import {
+  type ErrorMeaning,
+  isRollcallError,
+  errorMeaning as meaning,
+  networkMeanings,
+  RollcallError,
+} from "@rollcall/core";
 
 /** The last error of the connection: ioredis fails a command with "Connection is closed", and tells the reason in an event. */
 export interface LastError {
   error: Error | undefined;
 }
 
-interface Meaning {
-  readonly code: RollcallErrorCode;
-  readonly what: string;
-}
-
-function meaning(code: RollcallErrorCode, what: string): Meaning {
-  return { code, what };
-}
-
 const RIGHTS = meaning("access_denied", "this user lacks a right; grant it as the Redis page says");
 
 const MOVING = meaning("store_unavailable", "a slot is on its way to another node; repeat");
 
-const CERTIFICATE = meaning(
-  "access_denied",
-  "the server's TLS certificate is not trusted or not for this host; pass its CA (?ca=file in the URL) and connect by the name in it",
-);
-
 /** By the first word of a reply (`redis.io/docs/latest/develop/reference/protocol-spec`, "Simple errors"), or by Node's error code. */
-const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
+const MEANINGS: ReadonlyMap<string, ErrorMeaning> = new Map([
   ["OOM", meaning("store_full", "maxmemory is reached; free memory or raise the limit, then repeat")],
   ["NOAUTH", meaning("access_denied", "the server wants a password; put one into the URL or the client")],
   ["WRONGPASS", meaning("access_denied", "user name or password are wrong; correct them")],
@@ -45,18 +37,7 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ["MISCONF", meaning("store_unavailable", "the server cannot save to its disk; check it, then repeat")],
   ["MOVED", meaning("invalid_request", "the server is part of a Cluster; use redis+cluster: or a Cluster client")],
   ["CROSSSLOT", meaning("invalid_request", "the server is part of a Cluster; use redis+cluster: or a Cluster client")],
-  ["CERT_HAS_EXPIRED", CERTIFICATE],
-  ["DEPTH_ZERO_SELF_SIGNED_CERT", CERTIFICATE],
-  ["ERR_TLS_CERT_ALTNAME_INVALID", CERTIFICATE],
-  ["SELF_SIGNED_CERT_IN_CHAIN", CERTIFICATE],
-  ["UNABLE_TO_GET_ISSUER_CERT", CERTIFICATE],
-  ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", CERTIFICATE],
-  ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", CERTIFICATE],
-  ["ENOTFOUND", meaning("store_unavailable", "the host name is not known; check it")],
-  [
-    "ECONNREFUSED",
-    meaning("store_unavailable", "nothing listens there; check host and port, and that the server runs"),
-  ],
+  ...networkMeanings("pass its CA (?ca=file in the URL)"),
 ]);
 
 /** What Redis before 7.0 puts in front of an error that a script met. */
@@ -92,13 +73,13 @@ export function storeError(cause: unknown, lastError: LastError = { error: undef
   return toRollcallError(meaningOf(reason) ?? UNREACHABLE, reason ?? cause);
 }
 
-function toRollcallError({ code, what }: Meaning, cause: unknown): RollcallError {
+function toRollcallError({ code, what }: ErrorMeaning, cause: unknown): RollcallError {
   // Redis names the right that is missing, and never a value.
   const detail = what === RIGHTS.what && cause instanceof Error ? ` (${cause.message.trim()})` : "";
   return new RollcallError(code, `Redis: ${what}${detail}`, { cause: withoutArguments(cause) });
 }
 
-function meaningOf(error: unknown): Meaning | undefined {
+function meaningOf(error: unknown): ErrorMeaning | undefined {
   if (!(error instanceof Error)) return undefined;
   if (/DB index is out of range/i.test(error.message)) return NO_DATABASE;
   if (/cluster support disabled/i.test(error.message)) return SINGLE_SERVER;
@@ -111,7 +92,7 @@ function meaningOf(error: unknown): Meaning | undefined {
 }
 
 /** "Too many Cluster redirections. Last error: ReplyError: TRYAGAIN …", "All sentinels are unreachable … Last error: …". */
-function hidden(message: string): Meaning | undefined {
+function hidden(message: string): ErrorMeaning | undefined {
   const last = /Last error: (?:[A-Za-z]*Error: )?(.*)$/s.exec(message)?.[1];
   if (last === undefined) return undefined;
   if (/^ERR unknown command ['`]sentinel/i.test(last)) return NO_SENTINEL;

@@ -16,7 +16,7 @@ import {
   otherTimeline,
   RollcallError,
   revisionConflict,
-  type SegmentStore,
+  type StoreRecords,
   type Timeline,
 } from "@rollcall/core";
 import type { Command } from "./commands.js";
@@ -48,19 +48,9 @@ export interface RegistryOptions {
   readonly slots: number;
 }
 
-type RecordMethods =
-  | "getEnvironment"
-  | "putEnvironment"
-  | "getSegment"
-  | "listSegments"
-  | "putSegment"
-  | "getEpoch"
-  | "appendHistory"
-  | "getHistory";
-
 /** The registry of one environment. */
 export interface Registry {
-  readonly records: Pick<SegmentStore, RecordMethods>;
+  readonly records: StoreRecords;
   /** Reads the layout, which it makes first unless it is there. @throws `layout_mismatch`, `store_read_only`. */
   open(): Promise<void>;
   /** @throws `closed` after {@link close}. */
