@@ -16,6 +16,7 @@ import {
   type MemberSet,
   type MemberSetId,
   parseName,
+  RollcallError,
   refusedByFence,
   type SegmentKey,
   type SegmentStore,
@@ -38,6 +39,8 @@ import { decodeHashes, encodeHashes } from "./uuid-array.js";
 const MOST_MEMBERS_PER_BLOCK = 64;
 /** Shards that one step of a scan reads. */
 const SHARDS_PER_SCAN = 256;
+/** Numbers in use that an allocation passes over. */
+const MOST_TAKEN_IDS = 10_000;
 /** Shards that one step of a drop empties. */
 const SHARDS_PER_DROP = 4_096;
 
@@ -127,12 +130,16 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
 
     async allocateMemberSet(shardBits, fence) {
       const { segmentKey, generation, token, holder } = fence;
-      for (;;) {
-        const values = [environment, shardBits, segmentKey, generation, token, holder];
+      const values = [environment, shardBits, segmentKey, generation, token, holder];
+      for (let taken = 0; taken < MOST_TAKEN_IDS; taken++) {
         const [row] = await write(statements.allocate, values);
         // None where the number is in use: the sequence was set back by hand, or is behind on a server that was a logical replica.
         if (row !== undefined) return { id: Number(row.id) as MemberSetId, shardBits };
       }
+      throw new RollcallError(
+        "corrupt_data",
+        `PostgreSQL: the sequence of rollcall_member_sets gives numbers that are in use; set it to the greatest id, as the PostgreSQL page says under Moving`,
+      );
     },
     chooseShardBits: ({ members }) => shardBitsFor(members, MOST_MEMBERS_PER_BLOCK),
     async raiseFence(set, fence) {
