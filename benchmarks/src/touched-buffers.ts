@@ -28,7 +28,7 @@ export async function touchedBuffers({ url, contexts }: Load): Promise<TouchedBu
   // Each statement about members is explained before it is sent.
   const store = createPostgresStore({
     async query(query) {
-      if (query.text.includes("rollcall_blocks") && query.values !== undefined) await explain(query);
+      if (/rollcall_(?:blocks|find)\b/.test(query.text) && query.values !== undefined) await explain(query);
       return client.query(query);
     },
   });
@@ -40,6 +40,7 @@ export async function touchedBuffers({ url, contexts }: Load): Promise<TouchedBu
   touched = 0;
   for (const key of keys) await reader.membership({ kind: "user", key });
   const membership = touched / LOOKUPS;
+  if (membership === 0) throw new Error("no statement about members was seen");
   touched = 0;
   for (const key of keys) await explain(membershipQuery(key));
   const peer = touched / LOOKUPS;
