@@ -6,7 +6,8 @@ import { atLeast, atMost, type Benchmark, membersText, round } from "./benchmark
 import { type BigSegments, openBigSegments } from "./big-segments-redis.js";
 import { type KeyChange, shuffledPeople, toAndFro } from "./key-changes.js";
 import { withRedis } from "./measured-redis.js";
-import { age, type OpenEnvironment, withRollcall } from "./rollcall-redis.js";
+import type { OpenEnvironment } from "./open-environment.js";
+import { age, withRollcall } from "./rollcall-redis.js";
 import { segmentKey, segmentsText } from "./segment-loading.js";
 import { bigSegmentRef } from "./segments-redis.js";
 

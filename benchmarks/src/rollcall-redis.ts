@@ -1,36 +1,16 @@
 // Our side of the Redis benchmarks, as a program of a user opens it.
 
-import {
-  createRollcall,
-  type Fence,
-  type Rollcall,
-  type RollcallOptions,
-  type SegmentKey,
-  type SegmentStore,
-} from "@rollcall/core";
+import type { Fence, RollcallOptions, SegmentKey } from "@rollcall/core";
 import { createRedisStore } from "@rollcall/redis";
-
-/** An open environment. */
-export interface OpenEnvironment {
-  readonly store: SegmentStore;
-  readonly rollcall: Rollcall;
-}
+import { type OpenEnvironment, withEnvironment } from "./open-environment.js";
 
 /** Runs `work` on the environment at `url`. */
-export async function withRollcall<T>(
+export function withRollcall<T>(
   url: string,
   options: RollcallOptions,
   work: (environment: OpenEnvironment) => Promise<T>,
 ): Promise<T> {
-  const store = createRedisStore(url);
-  await store.open();
-  const rollcall = createRollcall(store, options);
-  try {
-    return await work({ store, rollcall });
-  } finally {
-    await rollcall.close();
-    await store.close();
-  }
+  return withEnvironment(createRedisStore(url), options, work);
 }
 
 /** From this number on a member set's number takes three bytes; two million are to come before it takes four. */

@@ -1,26 +1,19 @@
 // Loading segments on PostgreSQL in either layout.
 
-import { createRollcall, type Rollcall, type RollcallOptions, type SegmentStore } from "@rollcall/core";
+import type { RollcallOptions } from "@rollcall/core";
 import { createPostgresStore } from "@rollcall/postgres";
 import { openObserver, SCHEMAS } from "./measured-postgres.js";
 import { openMembershipRows } from "./membership-rows.js";
+import { type OpenEnvironment, withEnvironment } from "./open-environment.js";
 import { type Load, type Loaded, loadEach, segmentKey } from "./segment-loading.js";
 
-/** Runs `work` on the environment at `url`, as a program of a user opens it. */
-export async function withRollcall<T>(
+/** Runs `work` on the environment at `url`. */
+export function withRollcall<T>(
   url: string,
   options: RollcallOptions,
-  work: (environment: { readonly store: SegmentStore; readonly rollcall: Rollcall }) => Promise<T>,
+  work: (environment: OpenEnvironment) => Promise<T>,
 ): Promise<T> {
-  const store = createPostgresStore(url);
-  await store.open();
-  const rollcall = createRollcall(store, options);
-  try {
-    return await work({ store, rollcall });
-  } finally {
-    await rollcall.close();
-    await store.close();
-  }
+  return withEnvironment(createPostgresStore(url), options, work);
 }
 
 /** Loads segments into an empty server, one row for each membership. */
