@@ -98,6 +98,7 @@ export async function checkInstalledAlone(tarballs, adapter) {
     const strangers = await findStrangers(join(folder, "node_modules"), wanted, adapter);
     if (strangers.length > 0) return { ok: false, output: `also installed: ${strangers.join(", ")}` };
     await copyFile(join(root, "scripts", "packed", `${adapter}.mjs`), join(folder, "use.mjs"));
+    await copyFile(join(root, "scripts", "packed", "refusal.mjs"), join(folder, "refusal.mjs"));
     const used = await run(process.execPath, ["use.mjs"], { cwd: folder, env });
     // A script that ends early, its promises never settled, exits 0 too; only its last line says that it got through.
     if (used.ok && used.stdout.trim().split("\n").at(-1) !== "used") {

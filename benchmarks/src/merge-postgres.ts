@@ -5,7 +5,8 @@ import { streamMembers } from "./audience.js";
 import { atLeast, atMost, type Benchmark, membersText, round } from "./benchmark.js";
 import { type KeyChange, shuffledPeople, toAndFro } from "./key-changes.js";
 import { openObserver, SCHEMAS, withPostgres } from "./measured-postgres.js";
-import { openMembershipRows } from "./membership-rows.js";
+import { type MembershipRows, openMembershipRows } from "./membership-rows.js";
+import type { OpenEnvironment } from "./open-environment.js";
 import { segmentKey } from "./segment-loading.js";
 import { withRollcall } from "./segments-postgres.js";
 
@@ -31,23 +32,35 @@ interface Costs {
 /** Milliseconds for so many changes that come one by one and all at once, the best of {@link FLOODS}. */
 type Flood = (target: Target) => Promise<number>;
 
-const singleMerges: Flood = async ({ url, members, changes }) => {
-  return withRollcall(url, {}, async ({ rollcall }) => {
-    await rollcall.replace(segmentKey(0), { included: streamMembers({ number: 0, oneIn: 1 }, members).keys });
-    return measureFloods({ url, members, changes }, SCHEMAS.rollcall, async (change) => {
+const singleMerges: Flood = (target) =>
+  withSegment(target, ({ rollcall }) =>
+    measureFloods(target, SCHEMAS.rollcall, async (change) => {
       const { received } = await rollcall.merge(segmentKey(0), { changes: [change] });
       if (received !== 1) throw new Error(`${received} received`);
-    });
-  });
-};
+    }),
+  );
 
-const singleRows: Flood = async ({ url, members, changes }) => {
+const singleRows: Flood = (target) =>
+  withRows(target, (peer) => measureFloods(target, SCHEMAS.rows, (change) => peer.applyOne(0, change)));
+
+/** Runs `work` when a segment of all members is there. */
+function withSegment<T>({ url, members }: Target, work: (environment: OpenEnvironment) => Promise<T>): Promise<T> {
+  return withRollcall(url, {}, async (environment) => {
+    await environment.rollcall.replace(segmentKey(0), { included: everybody(members) });
+    return work(environment);
+  });
+}
+
+/** The same on the other side. */
+async function withRows<T>({ url, members }: Target, work: (peer: MembershipRows) => Promise<T>): Promise<T> {
   const peer = await openMembershipRows(url);
-  await peer.add(0, streamMembers({ number: 0, oneIn: 1 }, members).keys);
-  const best = await measureFloods({ url, members, changes }, SCHEMAS.rows, (change) => peer.applyOne(0, change));
+  await peer.add(0, everybody(members));
+  const result = await work(peer);
   await peer.close();
-  return best;
-};
+  return result;
+}
+
+const everybody = (members: number) => streamMembers({ number: 0, oneIn: 1 }, members).keys;
 
 async function measureFloods(
   { url, members, changes }: Target,
@@ -68,23 +81,18 @@ async function measureFloods(
   return best;
 }
 
-async function merges({ url, members, changes }: Target): Promise<Costs> {
-  return withRollcall(url, {}, async ({ rollcall }) => {
-    await rollcall.replace(segmentKey(0), { included: streamMembers({ number: 0, oneIn: 1 }, members).keys });
-    return measure({ url, members, changes }, SCHEMAS.rollcall, async (delta) => {
+function merges(target: Target): Promise<Costs> {
+  return withSegment(target, ({ rollcall }) =>
+    measure(target, SCHEMAS.rollcall, async (delta) => {
       const { added, removed } = await rollcall.merge(segmentKey(0), { changes: delta });
       if (added.value + removed.value !== delta.length)
         throw new Error(`${added.value} added, ${removed.value} removed`);
-    });
-  });
+    }),
+  );
 }
 
-async function rowChanges({ url, members, changes }: Target): Promise<Costs> {
-  const peer = await openMembershipRows(url);
-  await peer.add(0, streamMembers({ number: 0, oneIn: 1 }, members).keys);
-  const costs = await measure({ url, members, changes }, SCHEMAS.rows, (delta) => peer.apply(0, delta));
-  await peer.close();
-  return costs;
+function rowChanges(target: Target): Promise<Costs> {
+  return withRows(target, (peer) => measure(target, SCHEMAS.rows, (delta) => peer.apply(0, delta)));
 }
 
 async function measure(

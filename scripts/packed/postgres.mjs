@@ -2,20 +2,9 @@
 // core resolves URLs to the adapter installed beside it, and whatever is wrong ends in core's own errors. That nothing
 // keeps the process alive afterwards is part of it.
 import assert from "node:assert/strict";
-import { openStore, RollcallError } from "@rollcall/core";
+import { openStore } from "@rollcall/core";
 import { createPostgresStore, storeFactory } from "@rollcall/postgres";
-
-const secret = "s3cret";
-
-// `instanceof`: there is one copy of core for both.
-function isRefusal(code) {
-  return (error) => {
-    assert.ok(error instanceof RollcallError, String(error));
-    assert.equal(error.code, code);
-    assert.equal(`${error.message} ${error.stack} ${String(error.cause)}`.includes(secret), false);
-    return true;
-  };
-}
+import { isRefusal, secret } from "./refusal.mjs";
 
 assert.deepEqual(storeFactory.schemes, ["postgres", "postgresql"]);
 
