@@ -19,7 +19,7 @@ export async function runChecks() {
   await check("licenses: every package carries the root's", checkLicenses);
   await check("traces: no registry, no home folder", checkTraces);
   const tarballs = await checkPackedPackages(check);
-  for (const adapter of ["lmdb", "redis", "postgres"]) {
+  for (const adapter of ["lmdb", "redis", "postgres", "dynamodb"]) {
     await check(`packed: core with @rollcall/${adapter} alone, installed and used`, () =>
       checkInstalledAlone(tarballs, adapter),
     );

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -15,6 +15,12 @@ import { root, run } from "./workspace.mjs";
  * cannot be had. The variable `ROLLCALL_<SERVER>_IMAGE` says which one the tests use.
  */
 const servers = {
+  dynamodb: {
+    official: "amazon/dynamodb-local:latest",
+    built: "rollcall/dynamodb:bookworm",
+    // Debian has no package of it; this one of npm ships it as AWS does.
+    npmPackage: "amplify-dynamodb-simulator@2.9.30",
+  },
   pgbouncer: { official: "edoburu/pgbouncer:latest", built: "rollcall/pgbouncer:bookworm" },
   postgres: { official: "postgres:17-alpine", built: "rollcall/postgres:bookworm" },
   redis: { official: "redis:7-alpine", built: "rollcall/redis:bookworm" },
@@ -122,11 +128,29 @@ async function build(image, server, recipe, say) {
   say(`building ${image}`);
   // Without a value, docker takes a variable from the environment; a proxy is not part of the image.
   const proxies = ["http_proxy", "https_proxy", "no_proxy"].filter((name) => process.env[name]);
-  return run("docker", [
-    "build",
-    ...proxies.flatMap((name) => ["--build-arg", name]),
-    ...["--label", `${recipeLabel}=${recipe}`, "--tag", image, recipeFolder(server)],
-  ]);
+  const context = await mkdtemp(join(tmpdir(), "rollcall-image-"));
+  try {
+    await cp(recipeFolder(server), context, { recursive: true });
+    const { npmPackage } = servers[server];
+    if (npmPackage) {
+      const fetched = await unpack(npmPackage, context);
+      if (!fetched.ok) return fetched;
+    }
+    return await run("docker", [
+      "build",
+      ...proxies.flatMap((name) => ["--build-arg", name]),
+      ...["--label", `${recipeLabel}=${recipe}`, "--tag", image, context],
+    ]);
+  } finally {
+    await rm(context, { recursive: true, force: true });
+  }
+}
+
+// By npm on this machine, which knows the user's registry, into the folder `package`.
+async function unpack(npmPackage, folder) {
+  const packed = await run("npm", ["pack", "--silent", "--pack-destination", folder, npmPackage]);
+  const file = packed.stdout.trim().split("\n").at(-1);
+  return packed.ok ? run("tar", ["-C", folder, "-xzf", join(folder, file)]) : packed;
 }
 
 async function buildBase(say) {
@@ -171,7 +195,7 @@ function recipeFolder(server) {
 
 // A changed recipe gives another hash, and an image that bears the old one is built again.
 async function recipeHash(server) {
-  const hash = createHash("sha256");
+  const hash = createHash("sha256").update(servers[server].npmPackage ?? "");
   const folder = recipeFolder(server);
   for (const entry of (await readdir(folder, { recursive: true, withFileTypes: true })).sort(byPath)) {
     if (!entry.isFile()) continue;

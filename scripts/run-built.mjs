@@ -23,7 +23,7 @@ if (!existsSync(program)) {
 const has = (option) => args.some((arg) => arg === option || arg.startsWith(`${option}=`));
 const isThere = has("--server") || (Boolean(process.env.ROLLCALL_BENCH_REDIS) && !has("--on"));
 const isNamed = (server) => args.some((arg) => arg.split(/[-=]/).includes(server));
-const containers = await prepareContainers(isThere ? [] : ["redis", "postgres"].filter(isNamed));
+const containers = await prepareContainers(isThere ? [] : ["redis", "postgres", "dynamodb"].filter(isNamed));
 if (!containers.ok) {
   await containers.release();
   process.exit(1);

@@ -2,6 +2,7 @@
 
 export type { AnswerStatus, Context, Decision, MemberAnswer, Membership } from "./answer.js";
 export { type Clock, systemClock } from "./clock.js";
+export { type Consumption, countConsumption, measureConsumption } from "./consumption.js";
 export {
   contextHash,
   createHashWriter,
@@ -69,6 +70,7 @@ export {
 } from "./names.js";
 export { type ErrorMeaning, errorMeaning, networkMeanings } from "./native-error.js";
 export { type OpenStoreOptions, openStore } from "./open-store.js";
+export { createPace, type Pace, type PaceOptions } from "./pace.js";
 export { createSegmentReader, type ReaderStats, type SegmentReader, type SegmentReaderOptions } from "./reader.js";
 export {
   decodeReport,

@@ -90,7 +90,8 @@ export type Epoch = string;
  *
  * Every method may throw a `RollcallError`; native errors are mapped at the adapter's edge. A method that throws
  * `store_unavailable` may or may not have taken effect; any other error means that it had none, except that of the calls that say so. No method retries on its
- * own, and no client below it may: retries are core's. Calls may overlap. Nothing resolves before it is as durable
+ * own, and no client below it may: retries are core's. (What a database refused for load, so that it surely had no effect, goes
+ * again by core's own `createPace`.) Calls may overlap. Nothing resolves before it is as durable
  * as the adapter's page says.
  */
 export interface SegmentStore {

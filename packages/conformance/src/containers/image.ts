@@ -14,3 +14,8 @@ export function postgresImage(): string {
 export function pgBouncerImage(): string {
   return process.env.ROLLCALL_PGBOUNCER_IMAGE || "edoburu/pgbouncer:latest";
 }
+
+/** The image of the DynamoDB fixture: `ROLLCALL_DYNAMODB_IMAGE`, or AWS's own of DynamoDB Local. */
+export function dynamoDbImage(): string {
+  return process.env.ROLLCALL_DYNAMODB_IMAGE || "amazon/dynamodb-local:latest";
+}

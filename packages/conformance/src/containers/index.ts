@@ -3,7 +3,8 @@
 export { type ProxyTarget, type ReplyHook, startTcpProxy, type TcpProxy } from "../tcp-proxy.js";
 export type { Address } from "./container.js";
 export { type UntilOptions, until } from "./deadline.js";
-export { pgBouncerImage, postgresImage, redisImage } from "./image.js";
+export { type DynamoDbServer, type DynamoDbServerOptions, startDynamoDbServer } from "./dynamodb-server.js";
+export { dynamoDbImage, pgBouncerImage, postgresImage, redisImage } from "./image.js";
 export type { NatMap } from "./nat-map.js";
 export { type PgBouncer, startPgBouncer } from "./pgbouncer.js";
 export {

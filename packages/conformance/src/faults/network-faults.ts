@@ -28,13 +28,19 @@ export interface NetworkHarness extends FaultHarness {
     /** In each that an allocation makes, by what it is for: "its number". */
     readonly allocateMemberSet: readonly (readonly [what: string, request: string | RegExp])[];
   };
+  /**
+   * What the server answers to a write of members that comes too late: after a newer writer took the set over in the middle of a merge, and
+   * after the set of a replace was dropped. `undefined` where a fence by block lets it into a set that nobody reads any more. Default: the
+   * refusals of a fence.
+   */
+  readonly refusals?: Readonly<Record<Mode, string | undefined>>;
 }
 
 /** Gives up after one repeat. */
 const GIVE_UP: RollcallOptions = { retry: { retries: 1, minDelayMs: 20 } };
 
-/** The record of a segment whose lease was just given back. */
-const FINISH = /"lease":\{"token":\d+,"expiresAt":0\}/;
+/** The record of a segment whose lease was just given back, as JSON or as JSON in JSON. */
+const FINISH = /\\?"lease\\?":\{\\?"token\\?":\d+,\\?"expiresAt\\?":0\}/;
 
 /** Registers the tests of an adapter behind a network that breaks. */
 export function networkFaults(harness: NetworkHarness): void {
@@ -168,7 +174,8 @@ export function networkFaults(harness: NetworkHarness): void {
       });
       await resumed;
       await until("the server has read what was held", () => proxy.connections === 0);
-      expect(String(Buffer.concat(replies))).toContain(refusalOf(mode));
+      const refusal = harness.refusals === undefined ? refusalOf(mode) : harness.refusals[mode];
+      if (refusal !== undefined) expect(String(Buffer.concat(replies))).toContain(refusal);
       await expectState(calm, next.segmentKey, next.after);
     });
   });

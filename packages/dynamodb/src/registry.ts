@@ -1,0 +1,211 @@
+// The records of one environment: itself, its segments, their history, and what is known of its member sets. What must change
+// together is one transaction, which costs two write units for each KB.
+
+import {
+  BatchWriteCommand,
+  GetCommand,
+  PutCommand,
+  QueryCommand,
+  type QueryCommandInput,
+  TransactWriteCommand,
+  UpdateCommand,
+} from "@aws-sdk/lib-dynamodb";
+import {
+  decodeEnvironment,
+  decodeReport,
+  decodeSegment,
+  encodeEnvironment,
+  encodeSegment,
+  HISTORY_LIMIT,
+  isRollcallError,
+  missingRecord,
+  revisionConflict,
+  type SegmentKey,
+  type StoreRecords,
+} from "@rollcall/core";
+import type { Connection } from "./connection.js";
+import { EPOCH_PREFIX, type ItemKey, type ItemKeys, tokenBytes } from "./item-key.js";
+import { cancellationCodes, isConditionFailure } from "./native-error.js";
+
+/** An item as it comes back. */
+export type Item = Readonly<Record<string, unknown>>;
+
+/** Reports that may be there beyond those that are asked for, until they are removed all at once. */
+const HISTORY_SLACK = 20;
+
+/** What of one table is needed for its records. */
+export interface Place {
+  readonly environment: string;
+  readonly table: string;
+  readonly keys: ItemKeys;
+}
+
+/** The registry in `table`. */
+export function createRegistry(connection: Connection, { environment, table, keys }: Place): StoreRecords {
+  const { read, write } = connection;
+  const base = { TableName: table, ReturnConsumedCapacity: "TOTAL" as const };
+
+  async function getRecord(key: ItemKey): Promise<string | undefined> {
+    const get = new GetCommand({ ...base, Key: key, ConsistentRead: true, ...RECORD_ONLY });
+    const { Item } = await read((client, call) => client.send(get, call));
+    return Item === undefined ? undefined : String(Item.record);
+  }
+
+  async function trimHistory(key: SegmentKey): Promise<void> {
+    const ofSegment = { ...partition(keys.history(key)), ScanIndexForward: false, ProjectionExpression: "p, s" };
+    const reports = await queryAll(connection, { ...base, ...ofSegment });
+    const old = reports.slice(HISTORY_LIMIT).map(({ p, s }) => ({ DeleteRequest: { Key: { p, s } } }));
+    for (let from = 0; from < old.length; from += 25) {
+      // What it leaves over goes with the next trim.
+      const batch = new BatchWriteCommand({
+        ReturnConsumedCapacity: "TOTAL",
+        RequestItems: { [table]: old.slice(from, from + 25) },
+      });
+      await write((client, call) => client.send(batch, call));
+    }
+  }
+
+  return {
+    async getEnvironment() {
+      const record = await getRecord(keys.environment);
+      if (record === undefined) throw missingRecord(environment);
+      return decodeEnvironment(record);
+    },
+    async putEnvironment(next, expectedRevision) {
+      const update = new UpdateCommand({
+        ...base,
+        Key: keys.environment,
+        UpdateExpression: "SET revision = :next, #record = :record",
+        ConditionExpression: "revision = :expected",
+        ExpressionAttributeNames: RECORD_ONLY.ExpressionAttributeNames,
+        ExpressionAttributeValues: {
+          ":next": next.revision,
+          ":record": encodeEnvironment(next),
+          ":expected": expectedRevision,
+        },
+      });
+      try {
+        await write((client, call) => client.send(update, call));
+      } catch (error) {
+        throw isConditionFailure(causeOf(error)) ? revisionConflict("the environment record") : error;
+      }
+    },
+    async getSegment(key) {
+      const record = await getRecord(keys.segment(key));
+      return record === undefined ? undefined : decodeSegment(record);
+    },
+    async listSegments() {
+      const items = await queryAll(connection, { ...base, ...partition(keys.segments), ...RECORD_ONLY });
+      return items.map(({ record }) => decodeSegment(String(record)));
+    },
+    async putSegment(next, expectedRevision) {
+      const { key, revision } = next;
+      const expected =
+        expectedRevision === undefined
+          ? { ConditionExpression: "attribute_not_exists(p)" }
+          : {
+              ConditionExpression: "revision = :expected",
+              ExpressionAttributeValues: { ":expected": expectedRevision },
+            };
+      const transaction = new TransactWriteCommand({
+        ReturnConsumedCapacity: "TOTAL",
+        TransactItems: [
+          {
+            Put: {
+              TableName: table,
+              Item: { ...keys.segment(key), revision, record: encodeSegment(next) },
+              ...expected,
+            },
+          },
+          // Not a counter: a table that was restored from a backup would count through numbers that readers have seen.
+          {
+            Update: {
+              TableName: table,
+              Key: keys.epoch(key),
+              UpdateExpression: "SET epoch = :epoch",
+              ConditionExpression: "attribute_exists(p)",
+              ExpressionAttributeValues: { ":epoch": revision },
+            },
+          },
+        ],
+      });
+      try {
+        await write((client, call) => client.send(transaction, call));
+      } catch (error) {
+        const [ofSegment, ofEpoch] = cancellationCodes(causeOf(error));
+        if (ofSegment === "ConditionalCheckFailed") throw revisionConflict(`segment ${key}`);
+        if (ofEpoch === "ConditionalCheckFailed") throw missingRecord(environment);
+        throw error;
+      }
+      return undefined;
+    },
+    async getEpoch() {
+      const { KeyConditionExpression, ExpressionAttributeValues } = partition(keys.environment.p);
+      const epochs = await queryAll(connection, {
+        ...base,
+        ConsistentRead: true,
+        KeyConditionExpression: `${KeyConditionExpression} AND begins_with(s, :prefix)`,
+        ExpressionAttributeValues: { ...ExpressionAttributeValues, ":prefix": EPOCH_PREFIX },
+      });
+      if (epochs.length === 0) throw missingRecord(environment);
+      return epochs.map(({ epoch }) => String(epoch)).join(" ");
+    },
+
+    async appendHistory(key, report) {
+      const item = { p: keys.history(key), s: reportSortKey(0), report: JSON.stringify(report) };
+      await write((client, call) => client.send(new PutCommand({ ...base, Item: item }), call));
+      if (Math.random() * HISTORY_SLACK < 1) await trimHistory(key);
+    },
+    async getHistory(key) {
+      const newest = { ...partition(keys.history(key)), ScanIndexForward: false, Limit: HISTORY_LIMIT };
+      const reports = await queryAll(connection, { ...base, ...newest, ConsistentRead: true }, HISTORY_LIMIT);
+      return reports.map(({ report }) => decodeReport(String(report)));
+    },
+  };
+}
+
+const RECORD_ONLY = { ProjectionExpression: "#record", ExpressionAttributeNames: { "#record": "record" } };
+
+/** The condition of a Query for all of one partition. */
+export function partition(p: Uint8Array) {
+  return { KeyConditionExpression: "p = :p", ExpressionAttributeValues: { ":p": p } as Record<string, unknown> };
+}
+
+/** All items that a Query finds, page by page, or the first `most`. */
+export async function queryAll(
+  { read }: Connection,
+  query: QueryCommandInput,
+  most = Number.POSITIVE_INFINITY,
+): Promise<Item[]> {
+  const items: Item[] = [];
+  let from: QueryCommandInput["ExclusiveStartKey"];
+  do {
+    const page = new QueryCommand({
+      ConsistentRead: true,
+      ...query,
+      ...(from === undefined ? {} : { ExclusiveStartKey: from }),
+    });
+    const { Items = [], LastEvaluatedKey } = await read((client, call) => client.send(page, call));
+    items.push(...Items);
+    from = LastEvaluatedKey;
+  } while (from !== undefined && items.length < most);
+  return items.slice(0, most);
+}
+
+let reportsOfThisMillisecond = 0;
+let lastMillisecond = 0;
+
+/** In the order of the lease's token, and below it in that of the clock: a copy brings reports that had no token, oldest first. */
+function reportSortKey(token: number): Uint8Array {
+  lastMillisecond = Math.max(lastMillisecond, Date.now());
+  const order = Buffer.alloc(16);
+  order.writeUIntBE(lastMillisecond, 0, 6);
+  order.writeUInt32BE(++reportsOfThisMillisecond, 6);
+  crypto.getRandomValues(order.subarray(10));
+  return Buffer.concat([tokenBytes(token), order]);
+}
+
+/** The native error in an error of the adapter. */
+export function causeOf(error: unknown): unknown {
+  return isRollcallError(error) ? error.cause : undefined;
+}
