@@ -60,6 +60,10 @@ export function describeReport(report: CommandReport, colors: Colors): string {
   if (report.rejected.count > 0) pairs.push(["left out", colors.yellow(formatNumber(report.rejected.count))]);
   pairs.push(["members", membersText(report)]);
   pairs.push(["took", formatDuration(report.durationMs)]);
+  if (report.consumed !== undefined) {
+    const { writeUnits, readUnits } = report.consumed;
+    pairs.push(["consumed", `${formatNumber(writeUnits)} write units, ${formatNumber(readUnits)} read units`]);
+  }
   return `${headline}\n${fields(pairs, colors)}`;
 }
 

@@ -47,6 +47,11 @@ export const syncReportSchema = z
     source: z.string().optional(),
     startedAt: natural,
     durationMs: z.number().nonnegative(),
+    /**
+     * What it consumed at a database that is paid by use, in that database's units, its retries too; of merges that were committed together
+     * in the report of one. Not in the history.
+     */
+    consumed: z.object({ readUnits: z.number().nonnegative(), writeUnits: z.number().nonnegative() }).optional(),
   })
   .meta({ description: "The report of one sync." });
 /** The report of one sync. */

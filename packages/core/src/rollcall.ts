@@ -1,6 +1,7 @@
 // The writing side in one object: everything that changes an environment goes through a Rollcall.
 
 import type { Clock } from "./clock.js";
+import { measureConsumption } from "./consumption.js";
 import { createEngine, type Engine } from "./engine.js";
 import { checkEnvironment, initializeEnvironment, setEnvironmentPosition } from "./environment.js";
 import { RollcallError } from "./errors.js";
@@ -250,9 +251,11 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
   return {
     store,
     merge: (segmentKey, delta, call = {}) =>
-      (call.dryRun === true ? checked : hashing)(() => merges.merge(segmentKey, delta, call)),
+      (call.dryRun === true ? checked : hashing)(() => metered(() => merges.merge(segmentKey, delta, call))),
     replace: (segmentKey, snapshot, call = {}) =>
-      (call.dryRun === true ? checked : hashing)(() => replaceAndRecord(engine, segmentKey, snapshot, call)),
+      (call.dryRun === true ? checked : hashing)(() =>
+        metered(() => replaceAndRecord(engine, segmentKey, snapshot, call)),
+      ),
     async getSegment(segmentKey) {
       const key = parseName(segmentKeySchema, segmentKey, "segment key");
       const segment = await engine.retrying(() => store.getSegment(key));
@@ -280,6 +283,15 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
       await merges.drain();
     },
   };
+}
+
+/** The report of a sync with what it consumed, where the store counts that. */
+function metered(sync: () => Promise<SyncReport>): Promise<SyncReport> {
+  return measureConsumption(async (consumed) => {
+    const report = await sync();
+    const units = consumed();
+    return units === undefined ? report : { ...report, consumed: units };
+  });
 }
 
 async function replaceAndRecord(

@@ -44,12 +44,18 @@ async function startService(mode: Mode, at = table) {
   };
 }
 
-/** Answers every `nth` request of `operation` so. */
-function everyNth(proxy: ServiceProxy, nth: number, operation: string, answer: Answer): { count: number } {
+/** Answers every `nth` request of `operation` so, `most` times at most. */
+function everyNth(
+  proxy: ServiceProxy,
+  nth: number,
+  operation: string,
+  answer: Answer,
+  most = Number.POSITIVE_INFINITY,
+): { count: number } {
   const answered = { count: 0 };
   let seen = 0;
   proxy.act((asked) => {
-    if (asked !== operation || ++seen % nth !== 0) return undefined;
+    if (asked !== operation || answered.count >= most || ++seen % nth !== 0) return undefined;
     answered.count++;
     return answer;
   });
@@ -88,7 +94,7 @@ describe.each(MODES)("during a %s", (mode) => {
   ])("an internal error may come %s the request took effect", async (_, afterEffect) => {
     await using line = await startService(mode);
     const { proxy, store, calm, trial } = line;
-    everyNth(proxy, 300, "UpdateItem", { ...serviceError("InternalServerError", 500), afterEffect });
+    everyNth(proxy, 50, "UpdateItem", { ...serviceError("InternalServerError", 500), afterEffect }, 3);
     expectApplied(await sync(quickRollcall(store), trial));
     expect(store.failures).toContain("writeBlocks store_unavailable");
     await expectState(calm, trial.segmentKey, trial.after);

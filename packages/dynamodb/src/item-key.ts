@@ -44,6 +44,14 @@ const MOST_MEMBERS_PER_BLOCK = 40;
 const FEWEST_MEMBERS_PER_BLOCK = 2;
 const BITS_PER_STEP = 3;
 
+/** Bytes of a block's item without its members: all of the table above but the members. */
+export const BLOCK_BYTES = 1 + 12 + (1 + 4) + (1 + 15) + 1;
+
+/** Bytes of one member in a block of a set that is cut by so many bits. */
+export function memberBytes(shardBits: number): number {
+  return CONTEXT_HASH_BYTES - (shardBits >>> 3);
+}
+
 /** See `SegmentStore.chooseShardBits`. */
 export function chooseShardBits({ members, contexts }: SetSizes): number {
   const blocks = Math.max(1, members / FEWEST_MEMBERS_PER_BLOCK);

@@ -1,0 +1,154 @@
+// What a workload costs on DynamoDB, by formula: from contexts, segments, density, changes and lookups to write units, read units and
+// storage, beside the layout with one item for each context. The rules of charging are those in item-key.ts; a test holds the
+// figures against what DynamoDB Local counts.
+
+import { BLOCK_BYTES, chooseShardBits, memberBytes } from "./item-key.js";
+
+/** What an environment has and what happens to it. */
+export interface CostWorkload {
+  /** Contexts of the environment. */
+  readonly contexts: number;
+  /** Segments, all of the same size. */
+  readonly segments: number;
+  /** The share of the contexts that each segment has, from 0 to 1. */
+  readonly density: number;
+  /** Members that merges change in each segment in a month. Default 0. */
+  readonly changes?: number;
+  /** Changes in one merge. Default 1. */
+  readonly changesPerMerge?: number;
+  /** Snapshots of each segment in a month. Default 0. */
+  readonly replaces?: number;
+  /** Lookups of one context in all segments in a month, past the reader's cache. Default 0. */
+  readonly lookups?: number;
+  readonly reads?: "strong" | "eventual";
+}
+
+/** What happens once. */
+export interface UnitCosts {
+  /** A snapshot of one segment that replaces another: writing it, comparing it with the old one, and dropping that. */
+  readonly replace: { readonly writeUnits: number; readonly readUnits: number; readonly dropWriteUnits: number };
+  /** A merge: what its members cost, and what its records do. */
+  readonly merge: { readonly memberWriteUnits: number; readonly writeUnits: number; readonly readUnits: number };
+  /** A lookup of one context in all segments. */
+  readonly lookup: { readonly readUnits: number };
+  /** Bytes of all segments as AWS bills them, with 100 for each item. */
+  readonly storageBytes: number;
+}
+
+/** Bytes that are charged as one unit. */
+const WRITE_UNIT = 1_024;
+const READ_UNIT = 4_096;
+/** What AWS adds to each item where it bills storage. */
+const INDEX_BYTES = 100;
+/** Blocks that core writes in one window, each of which reads the set's record once. */
+export const BLOCKS_PER_WINDOW = 256;
+/**
+ * Units of a sync's records, of up to 1 KB each: lease and finish, and of a snapshot the staged set, are transactions over a segment and
+ * an epoch, four units each; besides the fence, the history, and what allocates a set.
+ */
+const RECORDS = { replace: 17, merge: 10, reads: 2 } as const;
+/** Members that core compares with the present ones in one lookup. */
+const MEMBERS_PER_LOOKUP = 1_024;
+
+/** See {@link CostWorkload}. */
+export function unitCosts(workload: CostWorkload): UnitCosts {
+  const { contexts, segments, density, changesPerMerge = 1, reads = "strong" } = workload;
+  const members = contexts * density;
+  const shardBits = chooseShardBits({ members, contexts });
+  const shards = 2 ** shardBits;
+  const mean = members / shards;
+  const bytesOf = (count: number) => BLOCK_BYTES + count * memberBytes(shardBits);
+  const writeUnitsOf = (count: number) => Math.ceil(bytesOf(count) / WRITE_UNIT);
+  const filled = shards * (1 - Math.exp(-mean));
+  const written = shards * expected(mean, (count) => (count === 0 ? 0 : writeUnitsOf(count)));
+  const windows = Math.ceil(filled / BLOCKS_PER_WINDOW);
+  // Blocks that a random change meets; it finds one member more there than a random block has.
+  const touched = shards * (1 - Math.exp(-changesPerMerge / shards));
+  const changed = touched * expected(mean, (count) => writeUnitsOf(count + 1));
+  const perShard = segments * expected(mean, (count) => (count === 0 ? 0 : bytesOf(count)));
+  const unit = reads === "strong" ? 1 : 0.5;
+  return {
+    replace: {
+      writeUnits: written + windows * 2 + RECORDS.replace,
+      readUnits: filled + members / MEMBERS_PER_LOOKUP + windows * 2 + RECORDS.reads,
+      // A shard without a block costs a deletion all the same.
+      dropWriteUnits: written + (shards - filled) + 2,
+    },
+    merge: {
+      memberWriteUnits: changed,
+      writeUnits: changed + RECORDS.merge,
+      readUnits: Math.ceil(touched / BLOCKS_PER_WINDOW) * 2 + RECORDS.reads,
+    },
+    lookup: { readUnits: unit * Math.max(1, Math.ceil(perShard / READ_UNIT)) },
+    storageBytes: segments * (filled * (BLOCK_BYTES + INDEX_BYTES) + members * memberBytes(shardBits)),
+  };
+}
+
+/** The mean of `value` over a Poisson distribution (Knuth, The Art of Computer Programming 2, 3.4.1). */
+function expected(mean: number, value: (count: number) => number): number {
+  let probability = Math.exp(-mean);
+  let sum = 0;
+  const most = Math.ceil(mean + 12 * Math.sqrt(mean) + 20);
+  for (let count = 0; count <= most; count++) {
+    sum += probability * value(count);
+    probability *= mean / (count + 1);
+  }
+  return sum;
+}
+
+/** Dollars for a million units, and for a gigabyte in a month. */
+export interface Prices {
+  readonly writeUnits: number;
+  readonly readUnits: number;
+  readonly storage: number;
+}
+
+/** What a month costs. */
+export interface MonthlyCosts {
+  readonly writeUnits: number;
+  readonly readUnits: number;
+  readonly storageBytes: number;
+  /** Absent without prices. */
+  readonly dollars?: number;
+}
+
+/** A month of a workload: ours, and with one item for each context that is changed in transactions. */
+export function monthlyCosts(workload: CostWorkload, prices?: Prices): { own: MonthlyCosts; peer: MonthlyCosts } {
+  const { segments, changes = 0, changesPerMerge = 1, replaces = 0, lookups = 0 } = workload;
+  const once = unitCosts(workload);
+  const merges = (segments * changes) / changesPerMerge;
+  const snapshots = segments * replaces;
+  const own = {
+    writeUnits: snapshots * (once.replace.writeUnits + once.replace.dropWriteUnits) + merges * once.merge.writeUnits,
+    readUnits: snapshots * once.replace.readUnits + merges * once.merge.readUnits + lookups * once.lookup.readUnits,
+    storageBytes: once.storageBytes,
+  };
+  const peer = peerCosts(workload);
+  return { own: withDollars(own, prices), peer: withDollars(peer, prices) };
+}
+
+/** Bytes of a context's item beside its segments, and of the name of one; a lookup reads one item. */
+const PEER_ITEM = 110;
+const PEER_NAME = 20;
+const PEER_UPDATES = 24;
+
+function peerCosts(workload: CostWorkload): Omit<MonthlyCosts, "dollars"> {
+  const { contexts, segments, density, changes = 0, replaces = 0, lookups = 0, reads = "strong" } = workload;
+  const bytes = PEER_ITEM + segments * density * PEER_NAME;
+  // A transaction is charged twice; its condition check is one more item (AWS, "Amazon DynamoDB Transactions: capacity management").
+  const update = 2 * Math.ceil(bytes / WRITE_UNIT) + 2 / PEER_UPDATES;
+  const changed = segments * (changes + replaces * contexts * density);
+  return {
+    writeUnits: changed * update,
+    readUnits: lookups * Math.ceil(bytes / READ_UNIT) * (reads === "strong" ? 1 : 0.5),
+    storageBytes: contexts * (bytes + INDEX_BYTES),
+  };
+}
+
+function withDollars(costs: Omit<MonthlyCosts, "dollars">, prices: Prices | undefined): MonthlyCosts {
+  if (prices === undefined) return costs;
+  const dollars =
+    (costs.writeUnits * prices.writeUnits + costs.readUnits * prices.readUnits) / 1e6 +
+    (costs.storageBytes / 2 ** 30) * prices.storage;
+  return { ...costs, dollars };
+}
