@@ -4,6 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openStore, type SegmentStore } from "@rollcall/core";
+import { storeFactory as dynamodb } from "@rollcall/dynamodb";
 import { storeFactory as lmdb } from "@rollcall/lmdb";
 import { storeFactory as postgres } from "@rollcall/postgres";
 import { createRedisStore, storeFactory as redis } from "@rollcall/redis";
@@ -54,6 +55,15 @@ export const makers = {
     const url = `postgres://${user}:${encodeURIComponent(password)}@${host}:${port}/${database}`;
     return { place: { url }, [Symbol.asyncDispose]: () => server.stop() };
   },
+  async dynamodb(): Promise<MadePlace> {
+    const { startDynamoDbServer } = await import("@rollcall/conformance/containers");
+    const server = await startDynamoDbServer({ inMemory: true });
+    // It takes any; the writers inherit them.
+    process.env.AWS_ACCESS_KEY_ID = "torture";
+    process.env.AWS_SECRET_ACCESS_KEY = "torture";
+    const url = `dynamodb://torture?region=eu-central-1&createTable=true&endpoint=${encodeURIComponent(server.endpoint)}`;
+    return { place: { url }, [Symbol.asyncDispose]: () => server.stop() };
+  },
 } satisfies Record<string, () => Promise<MadePlace>>;
 
 /** A store that is open, and what closes it and whatever it is connected by. */
@@ -65,7 +75,7 @@ export interface OpenPlace {
 /** Opens a store there. */
 export async function openPlace(place: TorturePlace, environment: string): Promise<OpenPlace> {
   if ("url" in place) {
-    const store = await openStore(place.url, { environment, factories: [lmdb, postgres, redis] });
+    const store = await openStore(place.url, { environment, factories: [dynamodb, lmdb, postgres, redis] });
     return { store, close: () => store.close() };
   }
   const { nodes, natMap } = place.cluster;

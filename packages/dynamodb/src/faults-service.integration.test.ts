@@ -21,7 +21,7 @@ import { type Answer, type ServiceProxy, serviceError, startServiceProxy } from 
 import { createTable } from "./table.js";
 
 const table = newTable();
-beforeAll(() => createTable(admin, table, {}));
+beforeAll(() => createTable(admin, table, { timeoutMs: 10_000 }));
 afterAll(() => dropTable(table));
 
 async function startService(mode: Mode, at = table) {
@@ -125,7 +125,7 @@ describe.each(MODES)("during a %s", (mode) => {
 
   it("the table may be deleted", async () => {
     const doomed = newTable();
-    await createTable(admin, doomed, {});
+    await createTable(admin, doomed, { timeoutMs: 10_000 });
     await using line = await startService(mode, doomed);
     const { store, trial } = line;
     const outcome = await sync(quickRollcall(store), trial, () => dropTable(doomed));

@@ -104,7 +104,10 @@ const MEANINGS: ReadonlyMap<string, ErrorMeaning> = new Map([
 const BY_MESSAGE: readonly (readonly [words: RegExp, meaning: ErrorMeaning])[] = [
   [/Region is missing/i, NO_REGION],
   [/item size( to update)? has exceeded/i, TOO_LARGE],
-  [/(key element|Key in the request|keys?) .*(match|conform).* schema|Type mismatch for key|Missing the key/i, FOREIGN],
+  [
+    /(key element|Key in the request|keys?) .*(match|conform).* schema|Type mismatch for key|Missing the key|conditions on the keys|required keys was not given/i,
+    FOREIGN,
+  ],
   [/expression .*size|request payload|body too large/i, REQUEST_TOO_LARGE],
   [/Could not load credentials|Resolved credential object is not valid/i, NO_CREDENTIALS],
 ];
@@ -119,6 +122,11 @@ export function cancellationCodes(cause: unknown): string[] {
   if (nameOf(cause) !== "TransactionCanceledException") return [];
   const { CancellationReasons: reasons } = cause as { CancellationReasons?: readonly { readonly Code?: string }[] };
   return (reasons ?? []).map(({ Code }) => Code ?? "None");
+}
+
+/** Whether there is no such table. */
+export function isTableMissing(error: unknown): boolean {
+  return nameOf(isRollcallError(error) ? error.cause : error) === "ResourceNotFoundException";
 }
 
 /** Whether a condition of the request was not met. */

@@ -46,7 +46,7 @@ import {
   shortened,
 } from "./item-key.js";
 import { filterOf, type ShardQuestion, shardQuestions } from "./member-lookup.js";
-import { isConditionFailure } from "./native-error.js";
+import { isConditionFailure, isTableMissing } from "./native-error.js";
 import { causeOf, createRegistry, type Item, partition, queryAll } from "./registry.js";
 import { type DynamoDbStoreOptions, settingsOf } from "./store-options.js";
 import { parseStoreUrl } from "./store-url.js";
@@ -92,8 +92,14 @@ export function createDynamoDbStore(client: DynamoDBClient | string, options: Dy
 
   async function prepare(): Promise<void> {
     await requireSingleAttempts(target);
-    if (newTable !== undefined && !readOnly) await createTable(target, table, newTable);
-    await openEnvironment(connection, { environment, table, readOnly, keys });
+    const place = { environment, table, readOnly, keys };
+    try {
+      await openEnvironment(connection, place);
+    } catch (error) {
+      if (!isTableMissing(error) || newTable === undefined || readOnly) throw error;
+      await createTable(target, table, { ...newTable, timeoutMs: settings.timeoutMs });
+      await openEnvironment(connection, place);
+    }
   }
 
   async function update(input: Omit<UpdateCommandInput, "TableName">): Promise<Item> {

@@ -2,12 +2,12 @@
 
 import {
   CreateTableCommand,
+  DescribeTableCommand,
   type DynamoDBClient,
   UpdateContinuousBackupsCommand,
-  waitUntilTableExists,
 } from "@aws-sdk/client-dynamodb";
 import { GetCommand, TransactWriteCommand } from "@aws-sdk/lib-dynamodb";
-import { decodeEnvironment, encodeEnvironment, newEnvironment, RollcallError } from "@rollcall/core";
+import { decodeEnvironment, encodeEnvironment, newEnvironment, RollcallError, systemClock } from "@rollcall/core";
 import type { Connection } from "./connection.js";
 import type { ItemKeys } from "./item-key.js";
 import { cancellationCodes, storeError } from "./native-error.js";
@@ -15,11 +15,17 @@ import type { TableOptions } from "./store-options.js";
 
 /** The layout that this version reads and writes. */
 const LAYOUT = 1;
-/** Seconds until a table that is being made is active, at most. */
-const LONGEST_WAIT = 300;
+/** How long a table that is being made is waited for. */
+const LONGEST_WAIT_MS = 300_000;
+const NOT_ACTIVE = "DynamoDB: the table was made and is not active yet; open the store again";
 
 /** Makes the table unless it is there, and resolves when it takes requests. */
-export async function createTable(client: DynamoDBClient, table: string, options: TableOptions): Promise<void> {
+export async function createTable(
+  client: DynamoDBClient,
+  table: string,
+  options: TableOptions & { readonly timeoutMs: number },
+): Promise<void> {
+  const within = () => ({ abortSignal: AbortSignal.timeout(options.timeoutMs) });
   const { provisioned, tags = {}, pointInTimeRecovery = false, deletionProtection = false } = options;
   try {
     await client.send(
@@ -44,16 +50,22 @@ export async function createTable(client: DynamoDBClient, table: string, options
           : { Tags: Object.entries(tags).map(([Key, Value]) => ({ Key, Value })) }),
         DeletionProtectionEnabled: deletionProtection,
       }),
+      within(),
     );
   } catch (cause) {
     // It is there, or somebody else is making it.
     if (!(cause instanceof Error && cause.name === "ResourceInUseException")) throw storeError(cause);
   }
   try {
-    await waitUntilTableExists({ client, maxWaitTime: LONGEST_WAIT, minDelay: 1, maxDelay: 5 }, { TableName: table });
+    const deadline = performance.now() + LONGEST_WAIT_MS;
+    const describe = new DescribeTableCommand({ TableName: table });
+    while ((await client.send(describe, within())).Table?.TableStatus !== "ACTIVE") {
+      if (performance.now() > deadline) throw new RollcallError("store_unavailable", NOT_ACTIVE);
+      await systemClock.sleep(1_000);
+    }
     if (pointInTimeRecovery) {
       const on = { PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true } };
-      await client.send(new UpdateContinuousBackupsCommand({ TableName: table, ...on }));
+      await client.send(new UpdateContinuousBackupsCommand({ TableName: table, ...on }), within());
     }
   } catch (cause) {
     throw storeError(cause);

@@ -7,7 +7,7 @@ import { createTable } from "./table.js";
 
 async function createDatabase() {
   const table = newTable();
-  await createTable(admin, table, { provisioned: { readUnits: 100, writeUnits: 100 } });
+  await createTable(admin, table, { timeoutMs: 10_000, provisioned: { readUnits: 100, writeUnits: 100 } });
   return {
     createStore: (environment: string) => storeFactory.createStore(urlOf(table), { environment }),
     dispose: () => dropTable(table),
