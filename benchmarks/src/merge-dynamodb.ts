@@ -8,7 +8,7 @@ import { withDynamoDb } from "./measured-dynamodb.js";
 import { segmentKey, segmentsText } from "./segment-loading.js";
 import { loadBlocks, withDynamoDbEnvironment } from "./segments-dynamodb.js";
 
-const CONTEXTS = 100_000;
+const CONTEXTS = 1_000_000 / 8;
 const FIGURES = [
   { segments: 1, oneIn: 1 },
   { segments: 10, oneIn: 10 },
@@ -79,7 +79,7 @@ export const mergeDynamoDbBenchmark: Benchmark = {
   measures: "What single changes and a merge of 1,000 consume on DynamoDB Local, with 1, 10 and 30 segments.",
   sides: { changeSegments },
   async run(options) {
-    const contexts = options.quick ? CONTEXTS / 10 : CONTEXTS;
+    const contexts = options.quick ? CONTEXTS / 8 : CONTEXTS;
     return withDynamoDb(options, async ({ endpoint: url, description }) => {
       const figures = [];
       for (const { segments, oneIn } of FIGURES) {

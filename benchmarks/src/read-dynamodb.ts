@@ -65,7 +65,7 @@ export const readDynamoDbBenchmark: Benchmark = {
   measures: "What a lookup of one context consumes on DynamoDB Local, of one segment and of all, with 1, 10 and 100.",
   sides: { readSegments },
   async run(options) {
-    const contexts = options.quick ? CONTEXTS / 50 : CONTEXTS;
+    const contexts = options.quick ? CONTEXTS / 64 : CONTEXTS;
     return withDynamoDb(options, async ({ endpoint: url, description }) => {
       const figures = [];
       for (const figure of FIGURES) {

@@ -25,7 +25,7 @@ export const replaceDynamoDbBenchmark: Benchmark = {
   sides: { addContextItems, loadBlocks },
   async run(options) {
     const { quick, runSide, onProgress } = options;
-    const contexts = quick ? CONTEXTS / 50 : CONTEXTS;
+    const contexts = quick ? CONTEXTS / 64 : CONTEXTS;
     return withDynamoDb(options, async ({ endpoint: url, description }) => {
       onProgress("peer");
       const peer = await runSide(addContextItems, { url, contexts: PEER_CONTEXTS, segments: 1, oneIn: 1 });

@@ -7,6 +7,7 @@ import { isRollcallError, type RollcallError, type RollcallErrorCode } from "@ro
 import { Command, CommanderError } from "commander";
 import { addCheck } from "./commands/check.js";
 import { addCopy } from "./commands/copy.js";
+import { addCost } from "./commands/cost.js";
 import { addForget } from "./commands/forget.js";
 import { addInit } from "./commands/init.js";
 import { addMembership } from "./commands/membership.js";
@@ -58,6 +59,7 @@ function createProgram(run: Run): Command {
   addCopy(program, run);
   addSweep(program, run);
   addVerify(program, run);
+  addCost(program, run);
   examples(program, [
     ["rollcall init", "make a store here, in ./rollcall-data"],
     ["rollcall sync vips users.csv --column user_id", "create segment vips from a file"],

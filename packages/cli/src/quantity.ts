@@ -36,6 +36,12 @@ export function parseShare(text: string): number {
   return value;
 }
 
+/** An amount of money: 0 or more, with a decimal point. */
+export function parsePrice(text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError("write an amount, for instance 0.625");
+  return Number(text);
+}
+
 const NUMBER = new Intl.NumberFormat("en-US");
 
 /** `1,234,567`. */

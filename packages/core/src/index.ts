@@ -24,6 +24,7 @@ export {
   shardOf,
 } from "./context-hashes.js";
 export { type CopyOptions, type CopyReport, copy } from "./copy.js";
+export type { CostEstimate, CostWorkload, MonthlyCosts, UnitPrices } from "./cost.js";
 export {
   handleNotOpen,
   isRollcallError,
@@ -69,7 +70,7 @@ export {
   segmentKeySchema,
 } from "./names.js";
 export { type ErrorMeaning, errorMeaning, networkMeanings } from "./native-error.js";
-export { type OpenStoreOptions, openStore } from "./open-store.js";
+export { findStoreFactory, type OpenStoreOptions, openStore } from "./open-store.js";
 export { createPace, type Pace, type PaceOptions } from "./pace.js";
 export { createSegmentReader, type ReaderStats, type SegmentReader, type SegmentReaderOptions } from "./reader.js";
 export {

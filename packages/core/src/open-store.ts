@@ -34,7 +34,8 @@ export async function openStore(url: string, options: OpenStoreOptions = {}): Pr
   const { factories = [], ...storeOptions } = options;
   const scheme = schemeOf(url);
   const factory =
-    [...factories, memoryStoreFactory].find(({ schemes }) => schemes.includes(scheme)) ?? (await findFactory(scheme));
+    [...factories, memoryStoreFactory].find(({ schemes }) => schemes.includes(scheme)) ??
+    (await findStoreFactory(scheme));
   const store = factory.createStore(url, storeOptions);
   const { portVersion } = store.capabilities as { readonly portVersion: unknown };
   if (portVersion !== STORE_PORT_VERSION) {
@@ -68,7 +69,8 @@ function schemeOf(url: string): string {
   return scheme;
 }
 
-async function findFactory(scheme: string): Promise<StoreFactory> {
+/** The factory of the adapter that is installed for `scheme`. @throws `invalid_request` and `adapter_not_found` as {@link openStore}. */
+export async function findStoreFactory(scheme: string): Promise<StoreFactory> {
   const adapter = ADAPTERS.get(scheme);
   const name = adapter?.name ?? `rollcall-store-${scheme}`;
   const factory = await loadFactory(name);

@@ -2,6 +2,7 @@
 // adapter, and what the adapter must do.
 
 import type { ContextHashes } from "./context-hashes.js";
+import type { CostEstimate, CostWorkload, UnitPrices } from "./cost.js";
 import type { EnvironmentName, SegmentKey } from "./names.js";
 import type { SyncReport } from "./report.js";
 import type { Environment, MemberSet, MemberSetId, Revision, Segment } from "./segment.js";
@@ -207,6 +208,8 @@ export interface StoreFactory {
   readonly schemes: readonly string[];
   /** Makes a store, not yet opened. Throws `invalid_request` on a URL it cannot read; the message holds no password. */
   createStore(url: string, options: StoreOptions): SegmentStore;
+  /** Optional, for a database that is paid by use: what a workload costs there, by the adapter's formula. */
+  estimateCosts?(workload: CostWorkload, prices?: UnitPrices): CostEstimate;
 }
 
 /** Options that every adapter takes. */

@@ -2,29 +2,11 @@
 // storage, beside the layout with one item for each context. The rules of charging are those in item-key.ts; a test holds the
 // figures against what DynamoDB Local counts.
 
+import type { CostEstimate, CostWorkload, MonthlyCosts, UnitPrices } from "@rollcall/core";
 import { BLOCK_BYTES, chooseShardBits, memberBytes } from "./item-key.js";
 
-/** What an environment has and what happens to it. */
-export interface CostWorkload {
-  /** Contexts of the environment. */
-  readonly contexts: number;
-  /** Segments, all of the same size. */
-  readonly segments: number;
-  /** The share of the contexts that each segment has, from 0 to 1. */
-  readonly density: number;
-  /** Members that merges change in each segment in a month. Default 0. */
-  readonly changes?: number;
-  /** Changes in one merge. Default 1. */
-  readonly changesPerMerge?: number;
-  /** Snapshots of each segment in a month. Default 0. */
-  readonly replaces?: number;
-  /** Lookups of one context in all segments in a month, past the reader's cache. Default 0. */
-  readonly lookups?: number;
-  readonly reads?: "strong" | "eventual";
-}
-
 /** What happens once. */
-export interface UnitCosts {
+interface UnitCosts {
   /** A snapshot of one segment that replaces another: writing it, comparing it with the old one, and dropping that. */
   readonly replace: { readonly writeUnits: number; readonly readUnits: number; readonly dropWriteUnits: number };
   /** A merge: what its members cost, and what its records do. */
@@ -41,7 +23,7 @@ const READ_UNIT = 4_096;
 /** What AWS adds to each item where it bills storage. */
 const INDEX_BYTES = 100;
 /** Blocks that core writes in one window, each of which reads the set's record once. */
-export const BLOCKS_PER_WINDOW = 256;
+const BLOCKS_PER_WINDOW = 256;
 /**
  * Units of a sync's records, of up to 1 KB each: lease and finish, and of a snapshot the staged set, are transactions over a segment and
  * an epoch, four units each; besides the fence, the history, and what allocates a set.
@@ -96,24 +78,8 @@ function expected(mean: number, value: (count: number) => number): number {
   return sum;
 }
 
-/** Dollars for a million units, and for a gigabyte in a month. */
-export interface Prices {
-  readonly writeUnits: number;
-  readonly readUnits: number;
-  readonly storage: number;
-}
-
-/** What a month costs. */
-export interface MonthlyCosts {
-  readonly writeUnits: number;
-  readonly readUnits: number;
-  readonly storageBytes: number;
-  /** Absent without prices. */
-  readonly dollars?: number;
-}
-
 /** A month of a workload: ours, and with one item for each context that is changed in transactions. */
-export function monthlyCosts(workload: CostWorkload, prices?: Prices): { own: MonthlyCosts; peer: MonthlyCosts } {
+export function monthlyCosts(workload: CostWorkload, prices?: UnitPrices): CostEstimate {
   const { segments, changes = 0, changesPerMerge = 1, replaces = 0, lookups = 0 } = workload;
   const once = unitCosts(workload);
   const merges = (segments * changes) / changesPerMerge;
@@ -145,7 +111,7 @@ function peerCosts(workload: CostWorkload): Omit<MonthlyCosts, "dollars"> {
   };
 }
 
-function withDollars(costs: Omit<MonthlyCosts, "dollars">, prices: Prices | undefined): MonthlyCosts {
+function withDollars(costs: Omit<MonthlyCosts, "dollars">, prices: UnitPrices | undefined): MonthlyCosts {
   if (prices === undefined) return costs;
   const dollars =
     (costs.writeUnits * prices.writeUnits + costs.readUnits * prices.readUnits) / 1e6 +

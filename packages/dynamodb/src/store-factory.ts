@@ -1,6 +1,7 @@
 // The factory that `openStore` finds by URL scheme.
 
 import type { StoreFactory } from "@rollcall/core";
+import { monthlyCosts } from "./cost.js";
 import { createDynamoDbStore } from "./store.js";
 
 /**
@@ -13,4 +14,5 @@ export const storeFactory: StoreFactory = {
   createStore(url, options) {
     return createDynamoDbStore(url, options);
   },
+  estimateCosts: monthlyCosts,
 };
