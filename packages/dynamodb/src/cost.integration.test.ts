@@ -1,6 +1,6 @@
 // The formula of costs against what DynamoDB Local counts, at four densities.
 
-import { createRollcall, measureConsumption, type SegmentStore } from "@rollcall/core";
+import { contextHash, createRollcall, measureConsumption, type SegmentStore } from "@rollcall/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { unitCosts } from "./cost.js";
 import { createDynamoDbStore } from "./index.js";
@@ -9,6 +9,7 @@ import { clientOf, dropTable, newTable } from "./place.test-setup.js";
 const CONTEXTS = 20_000;
 const SEGMENTS = 4;
 const CHANGES = 200;
+const NEW_RECORD = 1_000;
 
 const table = newTable();
 const client = clientOf();
@@ -33,13 +34,16 @@ describe.each([1, 0.3, 0.1, 0.02])("at a density of %d", (density) => {
   });
   afterAll(() => store.close());
 
+  /** The records of these segments are new. */
+  const costs = () => unitCosts(workload, NEW_RECORD);
+
   function expectNear(measured: number | undefined, formula: number): void {
     expect(measured).toBeGreaterThan(0.9 * formula);
     expect(measured).toBeLessThan(1.1 * formula);
   }
 
   it("a snapshot, and the drop of the one before", async () => {
-    const { replace } = unitCosts(workload);
+    const { replace } = costs();
     const { consumed } = await rollcall().replace("segment-0", { included: membersOf(0, density, 1) });
     expectNear(consumed?.writeUnits, replace.writeUnits);
     expectNear(consumed?.readUnits, replace.readUnits);
@@ -52,16 +56,15 @@ describe.each([1, 0.3, 0.1, 0.02])("at a density of %d", (density) => {
   });
 
   it("a merge", async () => {
-    const { merge } = unitCosts(workload);
+    const { merge } = costs();
     const add = Array.from({ length: CHANGES }, (_, index) => `somebody-else-${index}`);
     const { consumed } = await rollcall().merge("segment-1", { add });
     expectNear(consumed?.writeUnits, merge.writeUnits);
   });
 
   it("lookups", async () => {
-    const { lookup } = unitCosts(workload);
+    const { lookup } = costs();
     const sets = (await rollcall().listSegments()).flatMap(({ included }) => included.set ?? []);
-    const { contextHash } = await import("@rollcall/core");
     const units = await measureConsumption(async (consumed) => {
       for (let person = 0; person < 50; person++)
         await store.findMemberSets(contextHash(`person-${person}`) ?? new Uint8Array(), sets);

@@ -24,16 +24,15 @@ const READ_UNIT = 4_096;
 const INDEX_BYTES = 100;
 /** Blocks that core writes in one window, each of which reads the set's record once. */
 const BLOCKS_PER_WINDOW = 256;
-/**
- * Units of a sync's records, of up to 1 KB each: lease and finish, and of a snapshot the staged set, are transactions over a segment and
- * an epoch, four units each; besides the fence, the history, and what allocates a set.
- */
-const RECORDS = { replace: 17, merge: 10, reads: 2 } as const;
+/** Bytes of the record of a segment that is synced often, without sync ids; that of a new one has less than 1 KB. */
+const RECORD_BYTES = 1_600;
+/** Reads of records in a sync. */
+const RECORD_READS = 2;
 /** Members that core compares with the present ones in one lookup. */
 const MEMBERS_PER_LOOKUP = 1_024;
 
 /** See {@link CostWorkload}. */
-export function unitCosts(workload: CostWorkload): UnitCosts {
+export function unitCosts(workload: CostWorkload, recordBytes: number = RECORD_BYTES): UnitCosts {
   const { contexts, segments, density, changesPerMerge = 1, reads = "strong" } = workload;
   const members = contexts * density;
   const shardBits = chooseShardBits({ members, contexts });
@@ -48,18 +47,20 @@ export function unitCosts(workload: CostWorkload): UnitCosts {
   const touched = shards * (1 - Math.exp(-changesPerMerge / shards));
   const changed = touched * expected(mean, (count) => writeUnitsOf(count + 1));
   const perShard = segments * expected(mean, (count) => (count === 0 ? 0 : bytesOf(count)));
+  // A transaction over a record and an epoch, at two units for each KB of each.
+  const put = 2 * Math.ceil(recordBytes / WRITE_UNIT) + 2;
   const unit = reads === "strong" ? 1 : 0.5;
   return {
     replace: {
-      writeUnits: written + windows * 2 + RECORDS.replace,
-      readUnits: filled + members / MEMBERS_PER_LOOKUP + windows * 2 + RECORDS.reads,
+      writeUnits: written + windows * 2 + 3 * put + 5,
+      readUnits: filled + members / MEMBERS_PER_LOOKUP + windows * 2 + RECORD_READS,
       // A shard without a block costs a deletion all the same.
       dropWriteUnits: written + (shards - filled) + 2,
     },
     merge: {
       memberWriteUnits: changed,
-      writeUnits: changed + RECORDS.merge,
-      readUnits: Math.ceil(touched / BLOCKS_PER_WINDOW) * 2 + RECORDS.reads,
+      writeUnits: changed + 2 * put + 2,
+      readUnits: Math.ceil(touched / BLOCKS_PER_WINDOW) * 2 + RECORD_READS,
     },
     lookup: { readUnits: unit * Math.max(1, Math.ceil(perShard / READ_UNIT)) },
     storageBytes: segments * (filled * (BLOCK_BYTES + INDEX_BYTES) + members * memberBytes(shardBits)),
