@@ -191,9 +191,9 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
       ELSIF added + cardinality(kept) = 0 THEN
         DELETE FROM ${schema}.rollcall_blocks b WHERE b.set_id = p_set AND b.shard = p_shard;
       ELSE
-        -- Bits of removed members stay until there are more than all members may have.
+        -- Bits of removed members stay until there are two and a half for each member: making them anew costs as much as some changes.
         bits := bits | p_filter;
-        IF bit_count(bits) > 2 * (added + cardinality(kept)) THEN
+        IF 2 * bit_count(bits) > 5 * (added + cardinality(kept)) THEN
           SELECT bit_or(${schema}.rollcall_filter(m)) INTO bits FROM unnest(fresh || kept) m;
         END IF;
         -- New members go in front: then the log takes only them, since the rest of the row is as it was.
@@ -206,7 +206,7 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
     -- The sets out of p_sets that a context is in, whose shard in them is p_shard and whose bits are p_filter: what the filters leave
     -- is probed. Here, because the server keeps the plans of a function and makes that of a statement anew each time, which takes longer
     -- than the lookup; and never by reading the whole table, as above.
-    CREATE FUNCTION ${schema}.rollcall_find(p_sets bigint[], p_shard int, p_filter bit(512), p_hash uuid) RETURNS bigint[]
+    CREATE FUNCTION ${schema}.rollcall_find_one(p_sets bigint[], p_shard int, p_filter bit(512), p_hash uuid) RETURNS bigint[]
       LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $body$
     BEGIN
       -- One set: its block in one step.
@@ -224,6 +224,26 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
         ) AS likely
         WHERE p_hash = ANY (
           (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = p_shard AND b.set_id = likely.set_id)::uuid[]));
+    END
+    $body$;
+
+    -- The same for many contexts, or for sets of several sizes: each line of the arrays asks about p_sets[first : last].
+    CREATE FUNCTION ${schema}.rollcall_find(
+      p_sets bigint[], p_firsts int[], p_lasts int[], p_shards int[], p_filters bit(512)[], p_hashes uuid[]
+    ) RETURNS TABLE (line bigint, id bigint)
+      LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $body$
+    BEGIN
+      RETURN QUERY
+        SELECT asked.line, likely.set_id
+        FROM unnest(p_firsts, p_lasts, p_shards, p_filters, p_hashes) WITH ORDINALITY AS asked (first, last, shard, filter, hash, line),
+          LATERAL (
+            SELECT b.set_id FROM ${schema}.rollcall_blocks b
+            WHERE b.shard = asked.shard AND b.set_id = ANY (p_sets[asked.first : asked.last])
+              AND (b.filter & asked.filter) = asked.filter
+            OFFSET 0
+          ) AS likely
+        WHERE asked.hash = ANY (
+          (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = asked.shard AND b.set_id = likely.set_id)::uuid[]);
     END
     $body$;
 

@@ -164,7 +164,7 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
       }
       const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
       const rows = await read(statements.find, lookupValues(hashes, asked));
-      for (const { place, id } of rows) found[Number(place) - 1]?.push(Number(id) as MemberSetId);
+      for (const { line, id } of rows) found[(Number(line) - 1) % found.length]?.push(Number(id) as MemberSetId);
       return found;
     },
     async *scanMembers(set) {
@@ -242,23 +242,19 @@ function askedAbout(among: readonly MemberSet[]): AskedSets {
   return asked;
 }
 
-/** The sets; for each size and each hash whose place it is, which sets to look into, and where; and the hashes, for each size anew. */
+/** The sets; for each size all hashes, a line for each: which sets to look into, and where; and the hashes themselves. */
 function lookupValues(hashes: ContextHashes, { ids, sizes }: AskedSets): unknown[] {
-  const [places, firsts, lasts, shards]: [number[], number[], number[], number[]] = [[], [], [], []];
+  const [firsts, lasts, shards]: [number[], number[], number[]] = [[], [], []];
   for (const { shardBits, first, last } of sizes) {
     for (let index = 0; index < hashCount(hashes); index++) {
-      places.push(index + 1);
       firsts.push(first);
       lasts.push(last);
       shards.push(shardOf(hashes, index, shardBits));
     }
   }
   const each = Array.from({ length: hashCount(hashes) }, (_, index) => hashAt(hashes, index));
-  const forEachSize = sizes.flatMap(() => each);
-  return [
-    ...[ids, numbers(places), numbers(firsts), numbers(lasts), numbers(shards)],
-    ...[encodeFilters(forEachSize), encodeHashes(forEachSize)],
-  ];
+  const lines = sizes.flatMap(() => each);
+  return [ids, numbers(firsts), numbers(lasts), numbers(shards), encodeFilters(lines), encodeHashes(lines)];
 }
 
 function uuidOf(hash: ContextHashes): string {
@@ -299,12 +295,9 @@ function statementsFor(schema: string) {
         OFFSET 0
       ) AS changed ON true
       GROUP BY fence.refusal`,
-    findOne: `SELECT ${schema}.rollcall_find($1::bigint[], $2::int, $3::bit(512), $4::uuid) AS ids`,
+    findOne: `SELECT ${schema}.rollcall_find_one($1::bigint[], $2::int, $3::bit(512), $4::uuid) AS ids`,
     find: `
-      SELECT asked.place, found.id
-      FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::bit(512)[], $7::uuid[])
-          AS asked (place, first, last, shard, filter, hash),
-        unnest(${schema}.rollcall_find(($1::bigint[])[asked.first : asked.last], asked.shard, asked.filter, asked.hash)) AS found (id)`,
+      SELECT line, id FROM ${schema}.rollcall_find($1::bigint[], $2::int[], $3::int[], $4::int[], $5::bit(512)[], $6::uuid[])`,
     // By ranges. Without statistics a planner would read all that is left of the set and sort it, for the first so many in order.
     scan: `
       SELECT array_send(b.members) AS members FROM ${blocks} b
