@@ -169,7 +169,7 @@ describe("a table that was cut into partitions", () => {
     await cutIntoPartitions();
     const fence: Fence = { segmentKey: "people" as SegmentKey, generation: 1, holder: "writer", token: 1 };
     const sets: MemberSet[] = [];
-    for (const shardBits of [0, 3, 3, 3, 5, 5]) {
+    for (const shardBits of [0, 3, 3, 3, 3, 3, 5, 5]) {
       const set = await store.allocateMemberSet(shardBits, fence);
       const shards = Array.from({ length: 2 ** shardBits }, (_, shard) => shard);
       const blocks = shards.map((shard) => ({ shard, adds: hashIn(shard, shardBits), removes: none }));
