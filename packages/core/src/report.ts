@@ -46,6 +46,7 @@ export const syncReportSchema = z
     syncId: z.string().optional(),
     source: z.string().optional(),
     startedAt: natural,
+    /** From the call until this was said: in the history just before the write that finishes the sync, with which it goes; in the answer after it. */
     durationMs: z.number().nonnegative(),
   })
   .meta({ description: "The report of one sync." });
