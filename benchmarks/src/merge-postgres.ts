@@ -170,7 +170,7 @@ export const mergePostgresBenchmark: Benchmark = {
         notes: [
           `${description}. Both sides on the same server, emptied before each.`,
           `The segment holds ${membersText(members)} contexts. A delta brings back half as many members as the one before removed, and removes as many others, from all over the segment; the count is checked.`,
-          "A merge is timed from the call to its acknowledgement: hashing, the lease, the blocks, the finish and the history. Peer: COPY into a temporary table, DELETE and INSERT, one transaction, hashing included.",
+          "A merge is timed from the call to its acknowledgement: hashing, the lease, the blocks and the finish. Peer: COPY into a temporary table, DELETE and INSERT, one transaction, hashing included.",
           `One by one: so many calls at once, each with one change, acknowledged each by itself; merge takes those together that wait. Peer: INSERT or DELETE of one row, each a transaction, over 10 connections. The best of ${FLOODS}, after one to warm up.`,
           `The mean of ${DELTAS} deltas after one to warm up, with a checkpoint before each, and with none. After a checkpoint the log takes the whole of each page that is changed.`,
         ],

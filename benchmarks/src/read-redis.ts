@@ -7,7 +7,7 @@ import { withRedis } from "./measured-redis.js";
 import { withRollcall } from "./rollcall-redis.js";
 import { type Load, segmentKey, segmentsText } from "./segment-loading.js";
 import { bigSegmentRef, loadBigSegments, loadSegments } from "./segments-redis.js";
-import { BUSY, type Lookup, SLICES_COUNTED, SLICES_OF, type Times, timeLookups } from "./timed-lookups.js";
+import { BUSY, HOW_TIMED, type Lookup, quickest, SLICES_OF, type Times, timeLookups } from "./timed-lookups.js";
 
 const CONTEXTS = 1_000_000;
 /** Alone a segment holds all contexts; of several each holds a tenth. */
@@ -53,7 +53,8 @@ export const readRedisBenchmark: Benchmark = {
         await runSide(loadBigSegments, load);
         await runSide(loadSegments, load);
         onProgress(`${segmentsText(segments)}: looking up`);
-        found.push({ segments, times: (await runSide(lookups, load)).result });
+        const times = await quickest(async () => (await runSide(lookups, load)).result);
+        found.push({ segments, times });
       }
       const cases = found.flatMap(({ segments, times }) =>
         Array.from(SLICES_OF.keys(), (atOnce) => ({ segments, atOnce, ns: times[atOnce] as Record<Way, number> })),
@@ -66,12 +67,15 @@ export const readRedisBenchmark: Benchmark = {
             ...[Math.round(1e9 / ns[way]), round(ns.peer / ns[way])],
           ]),
         ),
-        bounds: cases.map(({ segments, atOnce, ns }) =>
-          atLeast(`${segmentsText(segments)}, ${atOnce} under way: membership / peer`, 1.7, ns.peer / ns.membership),
-        ),
+        bounds: cases
+          .filter(({ atOnce }) => atOnce === BUSY)
+          .map(({ segments, ns }) =>
+            atLeast(`${segmentsText(segments)}, ${BUSY} under way: membership / peer`, 1.7, ns.peer / ns.membership),
+          ),
         notes: [
           `${description}. Both layouts lie on the same server, and every way is asked about the same contexts.`,
-          `One by one, and ${BUSY} under way: so many callers, each of which asks again when it has its answer. Each side uses one connection. The median of ${SLICES_COUNTED} slices, the ways in turn.`,
+          "The bounds are for rates. One by one a lookup is mostly waiting and waking up, which depends on the machine more than on the side.",
+          `One by one, and ${BUSY} under way: so many callers, each of which asks again when it has its answer. Each side uses one connection. ${HOW_TIMED}.`,
           `Peer: SMEMBERS of the included segments and then of the excluded ones, as the SDKs do, on ioredis as it is; which the bounds are against; "together" is the same with enableAutoPipelining, which the SDKs do not set and a user of theirs can.`,
           "membership answers all segments of the context, as the peer's lookup does, and isMember one. cacheSize is 0.",
           `${membersText(contexts)} contexts, drawn at random. One segment holds all of them, of several each a pseudo-random tenth.`,

@@ -135,7 +135,7 @@ export function createTemplateStore(database: TemplateDatabase, options: Templat
         return text === undefined ? undefined : decodeSegment(text);
       }),
     listSegments: () => run((values) => under(values, place("segment")).map(decodeSegment)),
-    putSegment: (next, expectedRevision) =>
+    putSegment: (next, expectedRevision, { reports = [] } = {}) =>
       run((values) => {
         const text = values.get(place("segment", next.key));
         const revision = text === undefined ? undefined : decodeSegment(text).revision;
@@ -143,15 +143,14 @@ export function createTemplateStore(database: TemplateDatabase, options: Templat
         values.set(place("segment", next.key), encodeSegment(next));
         // In the same transaction: a reader that sees the old epoch may keep what it knows.
         values.set(place("epoch"), next.revision);
+        // And so are the reports: none is lost, and none is there twice, when core repeats a call whose reply was lost.
+        const known = readJson<SyncReport[]>(values, place("history", next.key)) ?? [];
+        const newest = [...reports.toReversed(), ...known].slice(0, HISTORY_LIMIT);
+        values.set(place("history", next.key), JSON.stringify(newest));
         // Where a fail-over can lose what was acknowledged, the timeline is compared and answered here.
         return undefined;
       }),
     getEpoch: () => run((values) => values.get(place("epoch")) ?? "new"),
-    appendHistory: (key, report) =>
-      run((values) => {
-        const reports = readJson<SyncReport[]>(values, place("history", key)) ?? [];
-        values.set(place("history", key), JSON.stringify([report, ...reports].slice(0, HISTORY_LIMIT)));
-      }),
     getHistory: (key) => run((values) => readJson<SyncReport[]>(values, place("history", key)) ?? []),
 
     allocateMemberSet: (shardBits, fence) =>

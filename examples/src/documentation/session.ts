@@ -59,6 +59,7 @@ async function prepare(folder: string, root: string): Promise<void> {
   for (const [adapter, client] of [
     ["redis", "ioredis"],
     ["postgres", "pg"],
+    ["dynamodb", "@aws-sdk"],
   ] as const)
     await symlink(join(root, "packages", adapter, "node_modules", client), join(modules, client), "junction");
   await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));

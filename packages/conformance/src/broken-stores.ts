@@ -6,6 +6,7 @@ import {
   createMemoryDatabase,
   createMemoryStore,
   type Fence,
+  HISTORY_LIMIT,
   isRollcallError,
   LIST_NAMES,
   type MemberSet,
@@ -342,8 +343,8 @@ const memberFaults: readonly BrokenStore[] = [
     "drops a set as soon as it is retired",
     "a replaced set answers until the grace period is over, and not long after",
     (store) => ({
-      async putSegment(next, expected) {
-        const timeline = await store.putSegment(next, expected);
+      async putSegment(next, expected, options) {
+        const timeline = await store.putSegment(next, expected, options);
         await store.dropMemberSets(next.retired.map(({ set }) => set));
         return timeline;
       },
@@ -374,8 +375,8 @@ const watchFaults: readonly BrokenStore[] = [
     (store) => {
       const tellers = new Set<() => void>();
       return {
-        async putSegment(next, expected) {
-          const timeline = await store.putSegment(next, expected);
+        async putSegment(next, expected, options) {
+          const timeline = await store.putSegment(next, expected, options);
           for (const tell of tellers) tell();
           return timeline;
         },
@@ -384,8 +385,8 @@ const watchFaults: readonly BrokenStore[] = [
     },
   ),
   broken("tells all environments of a write in one", "a watch tells of nothing in another environment", (store) => ({
-    async putSegment(next, expected) {
-      const timeline = await store.putSegment(next, expected);
+    async putSegment(next, expected, options) {
+      const timeline = await store.putSegment(next, expected, options);
       for (const tell of everywhere) tell();
       return timeline;
     },
@@ -428,7 +429,7 @@ const watchFaults: readonly BrokenStore[] = [
     "a reader that is told sees a snapshot without a poll",
     (store) => ({
       putSegment: (next, expected, options) =>
-        store.putSegment(next, expected, { changesAnswers: options === undefined }),
+        store.putSegment(next, expected, { ...options, changesAnswers: options === undefined }),
     }),
   ),
 ];
@@ -438,18 +439,19 @@ const registryFaults: readonly BrokenStore[] = [
     "ignores the expected revision",
     "putSegment refuses a stale, a missing and a surplus revision, and changes nothing",
     (store) => ({
-      putSegment: async (next) => store.putSegment(next, (await store.getSegment(next.key))?.revision),
+      putSegment: async (next, _expected, options) =>
+        store.putSegment(next, (await store.getSegment(next.key))?.revision, options),
     }),
   ),
   broken(
     "compares the revision before it writes, not while",
     "of racing putSegments exactly one wins, also when creating",
     (store) => ({
-      async putSegment(next, expected) {
+      async putSegment(next, expected, options) {
         if ((await store.getSegment(next.key))?.revision !== expected)
           throw new RollcallError("revision_conflict", "read it again");
         await macrotask();
-        return await store.putSegment(next, (await store.getSegment(next.key))?.revision);
+        return await store.putSegment(next, (await store.getSegment(next.key))?.revision, options);
       },
     }),
   ),
@@ -457,8 +459,8 @@ const registryFaults: readonly BrokenStore[] = [
     "reports a lost reply as a conflict",
     "of racing putSegments exactly one wins, also when creating",
     (store, shared) => ({
-      async putSegment(next, expected) {
-        const timeline = await store.putSegment(next, expected);
+      async putSegment(next, expected, options) {
+        const timeline = await store.putSegment(next, expected, options);
         // The driver sent the write again by itself, and met its own revision.
         if (++shared.calls % 5 === 0) throw new RollcallError("revision_conflict", "read it again");
         return timeline;
@@ -466,7 +468,7 @@ const registryFaults: readonly BrokenStore[] = [
     }),
   ),
   broken("writes in whatever timeline it is", "a store that names its timeline writes in no other", (store) => ({
-    putSegment: (next, expected, { changesAnswers } = {}) => store.putSegment(next, expected, { changesAnswers }),
+    putSegment: (next, expected, { timeline: _any, ...options } = {}) => store.putSegment(next, expected, options),
   })),
   broken(
     "compares the timeline after it has written",
@@ -517,9 +519,9 @@ const registryFaults: readonly BrokenStore[] = [
     "moves the epoch only with the write after",
     "the epoch moves with every putSegment, for every handle, and never returns",
     (store, shared) => ({
-      async putSegment(next, expected) {
+      async putSegment(next, expected, options) {
         const before = await store.getEpoch();
-        const timeline = await store.putSegment(next, expected);
+        const timeline = await store.putSegment(next, expected, options);
         // Kept for all handles: the record is there, and nobody is told.
         shared.epoch = before;
         return timeline;
@@ -531,15 +533,15 @@ const registryFaults: readonly BrokenStore[] = [
     "publishes the two lists of a segment one after the other",
     "a segment record is seen whole by those who read while it is put",
     (store) => ({
-      async putSegment(next, expected) {
+      async putSegment(next, expected, options) {
         const present = await store.getSegment(next.key);
         const flipsBoth = LIST_NAMES.every((list) => present?.[list].set?.id !== next[list].set?.id);
         if (present === undefined || present.revision !== expected || !flipsBoth)
-          return await store.putSegment(next, expected);
+          return await store.putSegment(next, expected, options);
         const half = { ...present, included: next.included, revision: randomUUID() as Revision };
         await store.putSegment(half, expected);
         await macrotask();
-        return await store.putSegment(next, half.revision);
+        return await store.putSegment(next, half.revision, options);
       },
     }),
   ),
@@ -550,27 +552,21 @@ const registryFaults: readonly BrokenStore[] = [
     "acknowledges a record before it is written",
     "a second handle sees every acknowledged write at once",
     (store) => ({
-      async putSegment(next, expected) {
+      async putSegment(next, expected, options) {
         if ((await store.getSegment(next.key))?.revision !== expected)
           throw new RollcallError("revision_conflict", "read it again");
-        setImmediate(() => void store.putSegment(next, expected).catch(() => {}));
+        setImmediate(() => void store.putSegment(next, expected, options).catch(() => {}));
         return undefined;
       },
     }),
   ),
-  broken("keeps every report for ever", "history keeps the newest 100 and forgets the rest", (_, { history }) => ({
-    async appendHistory(key, report) {
-      history.set(key, [structuredClone(report), ...(history.get(key) ?? [])]);
-    },
-    getHistory: async (key) => history.get(key) ?? [],
-  })),
   broken(
     "lets native errors through",
     "putSegment refuses a stale, a missing and a surplus revision, and changes nothing",
     (store) => ({
-      async putSegment(next, expected) {
+      async putSegment(next, expected, options) {
         try {
-          return await store.putSegment(next, expected);
+          return await store.putSegment(next, expected, options);
         } catch {
           throw new Error("ERROR: 40001 could not serialize access");
         }
@@ -596,9 +592,10 @@ const registryFaults: readonly BrokenStore[] = [
     (store) => {
       const own = new Map<string, SyncReport[]>();
       return {
-        async appendHistory(key, report) {
-          await store.appendHistory(key, report);
-          own.set(key, await store.getHistory(key));
+        async putSegment(next, expected, options) {
+          const timeline = await store.putSegment(next, expected, options);
+          own.set(next.key, await store.getHistory(next.key));
+          return timeline;
         },
         async close() {
           await store.close();
@@ -607,6 +604,66 @@ const registryFaults: readonly BrokenStore[] = [
         getHistory: async (key) => own.get(key) ?? [],
       };
     },
+  ),
+];
+
+/** A store that keeps reports beside `store`, added as `put` has it, who is told how to write the record and how to add its reports. */
+function reporting(
+  put: (write: () => ReturnType<SegmentStore["putSegment"]>, add: () => void) => Promise<Timeline | undefined>,
+  limit = HISTORY_LIMIT,
+): Break {
+  return (store, { history }) => ({
+    putSegment(next, expected, { reports = [], ...options } = {}) {
+      const add = () => {
+        const present = history.get(next.key) ?? [];
+        history.set(next.key, [...structuredClone([...reports]).reverse(), ...present].slice(0, limit));
+      };
+      return put(() => store.putSegment(next, expected, options), add);
+    },
+    getHistory: async (key) => history.get(key) ?? [],
+  });
+}
+
+const historyFaults: readonly BrokenStore[] = [
+  broken(
+    "keeps every report for ever",
+    "history keeps the newest 100 and forgets the rest",
+    reporting(async (write, add) => {
+      const timeline = await write();
+      add();
+      return timeline;
+    }, Number.POSITIVE_INFINITY),
+  ),
+  broken(
+    "adds a report whether the record is written or not",
+    "a report is there if its record was written, and only then",
+    reporting((write, add) => {
+      add();
+      return write();
+    }),
+  ),
+  broken(
+    "adds a report after the record, in a step of its own",
+    "a record and its report are seen together by those who read while they are put",
+    reporting(async (write, add) => {
+      const timeline = await write();
+      await macrotask();
+      add();
+      return timeline;
+    }),
+  ),
+  broken(
+    "takes no reports",
+    "history keeps whole reports, newest first, for each segment apart",
+    reporting((write) => write()),
+  ),
+  broken(
+    "adds several reports the newest first",
+    "history keeps whole reports, newest first, for each segment apart",
+    (store) => ({
+      putSegment: (next, expected, { reports = [], ...options } = {}) =>
+        store.putSegment(next, expected, { ...options, reports: reports.toReversed() }),
+    }),
   ),
 ];
 
@@ -623,5 +680,6 @@ export const brokenStores: readonly BrokenStore[] = [
   ...fenceFaults,
   ...memberFaults,
   ...registryFaults,
+  ...historyFaults,
   ...watchFaults,
 ];

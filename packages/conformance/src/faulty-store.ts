@@ -149,7 +149,6 @@ export function createFaultyStore(store: SegmentStore, options: FaultyStoreOptio
     getEpoch: wrapped("getEpoch"),
     // No call that a fault could meet: it says nothing of its own, and what it leads to is a call.
     ...(watchEpoch === undefined ? {} : { watchEpoch }),
-    appendHistory: wrapped("appendHistory"),
     getHistory: wrapped("getHistory"),
     allocateMemberSet: wrapped("allocateMemberSet"),
     raiseFence: wrapped("raiseFence"),

@@ -26,12 +26,14 @@ export function countConsumption({ readUnits, writeUnits }: Consumption): void {
   }
 }
 
-/** Runs `work`; `consumed` answers what it has consumed by now, and nothing if its store counts nothing. */
-export function measureConsumption<T>(work: (consumed: () => Consumption | undefined) => Promise<T>): Promise<T> {
+/** What the work that this is a part of has consumed by now; `undefined` if its store counts nothing. */
+export function consumedByNow(): Consumption | undefined {
+  const { readUnits = 0, writeUnits = 0 } = meters.getStore() ?? {};
+  return readUnits === 0 && writeUnits === 0 ? undefined : { readUnits, writeUnits };
+}
+
+/** Runs `work`, and counts for it; `consumed` answers what it has consumed by now, as {@link consumedByNow} does inside. */
+export function measureConsumption<T>(work: (consumed: typeof consumedByNow) => Promise<T>): Promise<T> {
   const meter: Meter = { readUnits: 0, writeUnits: 0, outer: meters.getStore() };
-  const consumed = () => {
-    const { readUnits, writeUnits } = meter;
-    return readUnits === 0 && writeUnits === 0 ? undefined : { readUnits, writeUnits };
-  };
-  return meters.run(meter, () => work(consumed));
+  return meters.run(meter, () => work(consumedByNow));
 }

@@ -47,7 +47,6 @@ export async function copy(from: SegmentStore, to: SegmentStore, options: CopyOp
   for (const { key, state } of segments) {
     if (state !== "live") continue;
     members += await copySegment(source, target, key, { ...options, onProgress: progressFrom(members, options) });
-    await copyHistory(source, target, key);
     copied++;
   }
   const copiedKeys = new Set<string>(segments.filter(({ state }) => state === "live").map(({ key }) => key));
@@ -91,7 +90,7 @@ async function beginCopy(source: Engine, target: Engine): Promise<void> {
 async function copySegment(source: Engine, target: Engine, key: Segment["key"], options: CopyOptions): Promise<number> {
   const read = await readSegment(source, key, options);
   if (read === undefined) return 0;
-  const { segment, lists } = read;
+  const { segment, lists, reports } = read;
   try {
     const leased = await withLease(
       target,
@@ -104,12 +103,14 @@ async function copySegment(source: Engine, target: Engine, key: Segment["key"], 
           staged.set(list, written);
           members += written.adds;
         }
-        await lease.finish((current) => {
+        const missing = await missingReports(target, key, reports);
+        const change = (current: Segment) => {
           const { details, positions, recentSyncIds, lastSyncedAt } = segment;
           let next: Segment = { ...current, details, positions, recentSyncIds, lastSyncedAt };
           for (const [list, set] of staged) next = flipped(next, list, set, target.clock.now());
           return next;
-        });
+        };
+        await lease.finish(change, () => missing);
         return members;
       },
     );
@@ -119,27 +120,36 @@ async function copySegment(source: Engine, target: Engine, key: Segment["key"], 
   }
 }
 
+interface ReadSegment {
+  readonly segment: Segment;
+  readonly lists: ReadonlyMap<ListName, Partitioner>;
+  /** Its history, newest first. */
+  readonly reports: readonly SyncReport[];
+}
+
 // What is scanned is one state of the segment only if its record has not moved meanwhile.
 async function readSegment(
   source: Engine,
   key: Segment["key"],
   options: CopyOptions,
-): Promise<{ segment: Segment; lists: Map<ListName, Partitioner> } | undefined> {
+): Promise<ReadSegment | undefined> {
   const { store, clock, retrying } = source;
   for (let attempt = 0; attempt < TRIES_PER_SEGMENT; attempt++) {
     const segment = await retrying(() => store.getSegment(key), options);
     if (segment?.state !== "live") return undefined;
     if (!isActive(segment, clock.now())) {
       const lists = new Map<ListName, Partitioner>();
+      let reports: SyncReport[];
       let isSound = false;
       try {
+        reports = await retrying(() => store.getHistory(key), options);
         for (const list of LIST_NAMES) lists.set(list, await scanList(source, segment[list].set, options));
         const after = await retrying(() => store.getSegment(key), options);
         isSound = after?.revision === segment.revision;
       } finally {
         if (!isSound) for (const partitioner of lists.values()) await partitioner.dispose();
       }
-      if (isSound) return { segment, lists };
+      if (isSound) return { segment, lists, reports };
     }
     await clock.sleep(100 + 100 * Math.random(), options.signal);
   }
@@ -228,14 +238,15 @@ function createDigest() {
   };
 }
 
-// Appended oldest first, so that after an interruption what is there is where to go on from.
-async function copyHistory(source: Engine, target: Engine, key: Segment["key"]): Promise<void> {
-  const [newest] = await target.retrying(() => target.store.getHistory(key));
-  const reports = (await source.retrying(() => source.store.getHistory(key))).reverse();
-  const present = newest === undefined ? -1 : reports.findLastIndex((report) => isSameReport(report, newest));
-  for (const report of reports.slice(present + 1)) {
-    await target.retrying(() => target.store.appendHistory(key, report));
-  }
+// What an interrupted copy has brought is there already. Oldest first.
+async function missingReports(
+  { store, retrying }: Engine,
+  key: Segment["key"],
+  reports: readonly SyncReport[],
+): Promise<SyncReport[]> {
+  const [newest] = await retrying(() => store.getHistory(key));
+  const present = newest === undefined ? -1 : reports.findIndex((report) => isSameReport(report, newest));
+  return reports.slice(0, present < 0 ? reports.length : present).reverse();
 }
 
 function isSameReport(a: SyncReport, b: SyncReport): boolean {

@@ -3,7 +3,6 @@
 import { CONTEXT_HASH_BYTES } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
 import { isLossOfMembers, RollcallError, throwIfAborted } from "./errors.js";
-import { appendHistory } from "./history.js";
 import { type HeldLease, withLease } from "./lease.js";
 import { createPartitioner, type Partitioner } from "./partitioner.js";
 import { buildReport } from "./report.js";
@@ -65,22 +64,20 @@ export async function rewriteSet(
         if (loss !== undefined && options.repair !== true) throw loss;
         const staged = await writeStagedSet(engine, lease, members.count, members.chunks());
         if (options.repair !== true) requireSameCount(lease, list, staged.adds);
-        const after = await lease.finish((current) => flipped(current, list, staged, clock.now()));
-        const unchanged = { value: staged.adds, exact: true };
-        const durationMs = clock.monotonic() - started;
-        const request = { segmentKey: key, contextKind: after.contextKind };
-        await appendHistory(
-          engine,
-          buildReport({
-            request,
-            mode: "grow",
-            lists: [list],
-            outcome: "applied",
-            unchanged,
-            after,
-            startedAt,
-            durationMs,
-          }),
+        await lease.finish(
+          (current) => flipped(current, list, staged, clock.now()),
+          (after) => [
+            buildReport({
+              request: { segmentKey: key, contextKind: after.contextKind },
+              mode: "grow",
+              lists: [list],
+              outcome: "applied",
+              unchanged: { value: staged.adds, exact: true },
+              after,
+              startedAt,
+              durationMs: clock.monotonic() - started,
+            }),
+          ],
         );
       } finally {
         await members.dispose();

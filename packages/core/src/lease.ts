@@ -5,6 +5,7 @@ import type { Engine } from "./engine.js";
 import { isLossOfMembers, isRollcallError, RollcallError, throwIfAborted } from "./errors.js";
 import type { SegmentKey } from "./names.js";
 import { updateSegment } from "./registry.js";
+import type { SyncReport } from "./report.js";
 import type { CallOptions } from "./rollcall.js";
 import { freshRevision, LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
 import type { Fence, Timeline } from "./store.js";
@@ -28,8 +29,14 @@ export interface HeldLease {
    * than the one in which it was taken: writes of this lease may be lost.
    */
   update(change: (current: Segment) => Segment): Promise<Segment>;
-  /** Changes the record and gives the lease back, in one step. @throws as {@link update}. */
-  finish(change: (current: Segment) => Segment): Promise<Segment>;
+  /**
+   * Changes the record, gives the lease back and adds the reports that `reports` makes of the changed record to the history, oldest first, all in
+   * one step: so they are there exactly once when this resolves. Answers the record as this writer wrote it. @throws as {@link update}.
+   */
+  finish(
+    change: (current: Segment) => Segment,
+    reports?: (finished: Segment) => readonly SyncReport[],
+  ): Promise<Segment>;
 }
 
 /** What {@link withLease} needs to know. */
@@ -91,7 +98,7 @@ export async function withLease<T>(
       newest = await updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence)), { timeline });
       return newest;
     },
-    async finish(change) {
+    async finish(change, reports) {
       let decidedAt = engine.clock.monotonic();
       const given = (current: Segment | undefined): Segment => {
         if (current !== undefined && isNoted(current, fence)) return current;
@@ -104,11 +111,19 @@ export async function withLease<T>(
           recentSyncs: [...next.recentSyncs, note].slice(-RECENT_SYNCS),
         };
       };
-      const done = await updateSegment(engine, fence.segmentKey, given, { known: newest, timeline });
+      const done = await updateSegment(engine, fence.segmentKey, given, {
+        known: newest,
+        timeline,
+        reports(next) {
+          newest = next;
+          return reports?.(next) ?? [];
+        },
+      });
       finished = true;
       if (engine.clock.monotonic() - decidedAt > engine.options.graceMs / 10)
         await retireFromNow(engine, segment, done);
-      return done;
+      // And not what is found after a lost reply, which may be a later writer's.
+      return newest;
     },
   };
   try {

@@ -136,11 +136,13 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
     async listSegments() {
       return Array.from(data().segments.values(), (record) => decodeSegment(record.text));
     },
-    async putSegment(next, expectedRevision, { changesAnswers = true, timeline = present } = {}) {
+    async putSegment(next, expectedRevision, { changesAnswers = true, timeline = present, reports = [] } = {}) {
       const stored = data();
       if (timeline !== present) throw otherTimeline(`segment ${next.key}`);
       if (stored.segments.get(next.key)?.revision !== expectedRevision) throw revisionConflict(`segment ${next.key}`);
       stored.segments.set(next.key, { text: encodeSegment(next), revision: next.revision });
+      const added = reports.map((report) => JSON.stringify(report)).reverse();
+      stored.history.set(next.key, [...added, ...(stored.history.get(next.key) ?? [])].slice(0, HISTORY_LIMIT));
       stored.epoch++;
       if (changesAnswers) for (const tell of stored.watchers) tell();
       return present;
@@ -164,11 +166,6 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): SegmentStor
         watching.add(end);
         signal.addEventListener("abort", end);
       });
-    },
-    async appendHistory(key, report) {
-      const stored = data();
-      const reports = stored.history.get(key) ?? [];
-      stored.history.set(key, [JSON.stringify(report), ...reports].slice(0, HISTORY_LIMIT));
     },
     async getHistory(key) {
       const reports = data().history.get(key) ?? [];

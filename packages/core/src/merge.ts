@@ -4,7 +4,6 @@ import { hashCount } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
 import { RollcallError, throwIfAborted } from "./errors.js";
 import { growIfNeeded } from "./growth.js";
-import { appendHistory } from "./history.js";
 import { type Intake, readDelta } from "./intake.js";
 import { type HeldLease, withLease } from "./lease.js";
 import type { Delta } from "./members.js";
@@ -176,7 +175,9 @@ async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<v
     if (after === undefined) return;
     for (const merge of sorting.repeats)
       merge.settle({ report: reportOf(engine, merge, { outcome: "already_applied", after }) });
-    if (leased !== undefined) await settleAccepted(engine, sorting.accepted, leased.result);
+    if (leased === undefined) return;
+    for (const { merge, report } of reportAll(engine, sorting.accepted, leased.result)) merge.settle({ report });
+    await growIfNeeded(engine, leased.result.after);
   } catch (error) {
     for (const merge of group) merge.settle({ error: sorting.refused.get(merge) ?? error });
   }
@@ -249,14 +250,15 @@ async function writeGroup(engine: Engine, lease: HeldLease, merges: readonly Pen
     const { set, ...written } = await writeList(engine, lease, list, members);
     lists.set(list, { ...written, group: members.length, count: await countAfter(engine, lease, list, set, written) });
   }
-  const after = await lease.finish((current) => {
+  const change = (current: Segment) => {
     const now = engine.clock.now();
     const next = { ...merges.reduce((segment, merge) => applied(segment, merge.request, now), current) };
     // A list that no accepted merge changes was marked inexact for a merge that was refused.
     for (const list of LIST_NAMES)
       next[list] = { ...next[list], count: lists.get(list)?.count ?? untouched(lease, list) };
     return next;
-  });
+  };
+  const after = await lease.finish(change, (after) => joinByList(reportAll(engine, merges, { after, lists })));
   return { after, lists };
 }
 
@@ -329,25 +331,26 @@ async function createSet(engine: Engine, lease: HeldLease, list: ListName, membe
   return set;
 }
 
-async function settleAccepted(
-  engine: Engine,
-  merges: readonly PendingMerge[],
-  { after, lists }: GroupResult,
-): Promise<void> {
-  const reports = merges.map((merge) => {
+interface ReportedMerge {
+  readonly merge: PendingMerge;
+  readonly report: SyncReport;
+}
+
+function reportAll(engine: Engine, merges: readonly PendingMerge[], { after, lists }: GroupResult): ReportedMerge[] {
+  return merges.map((merge) => {
     const result = lists.get(merge.list);
     return { merge, report: reportOf(engine, merge, { outcome: "applied", after, result }) };
   });
-  for (const list of LIST_NAMES) {
-    const ofList = reports.filter(({ merge }) => merge.list === list).map(({ report }) => report);
-    const joined = joinReports(ofList);
-    if (joined !== undefined) await appendHistory(engine, joined);
-  }
-  for (const { merge, report } of reports) merge.settle({ report });
-  await growIfNeeded(engine, after);
 }
 
-// A group is one entry of the history: it was one write.
+// A group is one entry of the history for each list: it was one write.
+function joinByList(reported: readonly ReportedMerge[]): SyncReport[] {
+  return LIST_NAMES.flatMap((list) => {
+    const joined = joinReports(reported.filter(({ merge }) => merge.list === list).map(({ report }) => report));
+    return joined === undefined ? [] : [joined];
+  });
+}
+
 function joinReports(reports: readonly SyncReport[]): SyncReport | undefined {
   const [first] = reports;
   if (first === undefined || reports.length === 1) return first;

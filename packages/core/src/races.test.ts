@@ -9,6 +9,7 @@ import {
   createMemoryStore,
   createRollcall,
   createSegmentReader,
+  RollcallError,
 } from "./index.js";
 import type { SegmentKey } from "./names.js";
 import type { SegmentStore } from "./store.js";
@@ -68,9 +69,10 @@ describe("a merge", () => {
     const late = gate();
     const store: SegmentStore = {
       ...base,
-      async appendHistory(...args) {
-        await base.appendHistory(...args);
-        late.open();
+      async putSegment(...args) {
+        const timeline = await base.putSegment(...args);
+        if (args[2]?.reports?.length) late.open();
+        return timeline;
       },
     };
     const rollcall = createRollcall(store);
@@ -97,6 +99,25 @@ describe("a merge", () => {
     expect((await Promise.all(merges)).map(({ outcome }) => outcome)).toEqual(Array(4).fill("applied"));
     expect(warnings.length).toBeGreaterThan(0);
     expect((await rollcall.getSegment("s"))?.included.count).toEqual({ value: 4, exact: true });
+  });
+
+  test("whose finish lost its reply, after which another one came, tells of itself alone", async () => {
+    const [base, second] = await handles();
+    let isLost = false;
+    const store: SegmentStore = {
+      ...base,
+      async putSegment(...args) {
+        const timeline = await base.putSegment(...args);
+        if (isLost || !args[2]?.reports?.length) return timeline;
+        isLost = true;
+        await createRollcall(second).merge("s", { add: ["b", "c"] });
+        throw new RollcallError("store_unavailable", "the reply was lost");
+      },
+    };
+    const rollcall = createRollcall(store, { retry: { minDelayMs: 1 } });
+    const { members } = await rollcall.merge("s", { add: ["a"] });
+    expect(members.included).toEqual({ value: 1, exact: true });
+    expect((await rollcall.getHistory("s")).map((report) => report.members.included.value)).toEqual([3, 1]);
   });
 
   test("and a replace are waited for by close", async () => {
@@ -215,6 +236,26 @@ describe("copy", () => {
       (await rollcall.listSegments()).map(({ key, included, excluded }) => [key, included.count, excluded.count]);
     expect(await shape(target)).toEqual(await shape(source));
     expect(await target.getHistory("s1")).toEqual(await source.getHistory("s1"));
+  });
+});
+
+describe("copy of a segment that is synced meanwhile", () => {
+  test("brings the history of the members that it brings", async () => {
+    const [from] = await handles();
+    const [to] = await handles();
+    const source = createRollcall(from);
+    await source.replace("s", { included: ["a", "b"] });
+    const target: SegmentStore = {
+      ...to,
+      async putSegment(...args) {
+        if (args[2]?.reports?.length) await source.merge("s", { add: ["c"] });
+        return to.putSegment(...args);
+      },
+    };
+    await copy(from, target);
+    const copied = createRollcall(to);
+    expect((await copied.getSegment("s"))?.included.count.value).toBe(2);
+    expect((await copied.getHistory("s")).map((report) => report.members.included.value)).toEqual([2]);
   });
 });
 

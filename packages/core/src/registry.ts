@@ -4,6 +4,7 @@ import type { Engine } from "./engine.js";
 import { isRollcallError, RollcallError } from "./errors.js";
 import type { SegmentKey } from "./names.js";
 import { changesAnswers } from "./registry-snapshot.js";
+import type { SyncReport } from "./report.js";
 import { type Environment, freshRevision, type Segment } from "./segment.js";
 import type { Timeline } from "./store.js";
 
@@ -15,6 +16,8 @@ export interface UpdateSegmentOptions {
   readonly known?: Segment | undefined;
   /** Writes in this timeline only. Default: in any. */
   readonly timeline?: Timeline | undefined;
+  /** What the history is told together with the record `next`, oldest first. Asked for each attempt. Default: nothing. */
+  readonly reports?: ((next: Segment) => readonly SyncReport[]) | undefined;
   /**
    * Hears in which timeline it was written. A write whose reply was lost does not do then: `change` gets to see it, and must have it written
    * again to be heard. Default: nobody asks.
@@ -32,7 +35,7 @@ export async function updateSegment<Next extends Segment | undefined>(
   engine: Engine,
   key: SegmentKey,
   change: (current: Segment | undefined) => Next,
-  { known, timeline, onWritten }: UpdateSegmentOptions = {},
+  { known, timeline, reports, onWritten }: UpdateSegmentOptions = {},
 ): Promise<Next> {
   const { store, clock } = engine;
   return swap(engine, {
@@ -43,8 +46,11 @@ export async function updateSegment<Next extends Segment | undefined>(
       next === undefined ? next : ({ ...next, revision: freshRevision(), updatedAt: clock.now() } as Next),
     write: async (next, current) => {
       if (next === undefined) return;
-      const options = { changesAnswers: changesAnswers(current, next), timeline };
-      const written = await store.putSegment(next, current?.revision, options);
+      const written = await store.putSegment(next, current?.revision, {
+        changesAnswers: changesAnswers(current, next),
+        timeline,
+        reports: reports?.(next),
+      });
       onWritten?.(written);
     },
     mustBeHeard: onWritten !== undefined,

@@ -19,6 +19,19 @@ interface NamedList {
   readonly intake: Intake;
 }
 
+/** A snapshot on its way into the store. */
+interface Replacement {
+  readonly request: SyncRequest;
+  readonly lists: readonly NamedList[];
+  readonly options: ReplaceOptions;
+  reportOf(outcome: Outcome): SyncReport;
+}
+
+type Outcome = Pick<SyncReport, "outcome"> &
+  Partial<Pick<SyncReport, "duplicates" | "added" | "removed" | "unchanged">> & {
+    readonly after: Pick<Segment, "included" | "excluded">;
+  };
+
 /** See `Rollcall.replace`. */
 export async function replace(
   engine: Engine,
@@ -42,39 +55,28 @@ export async function replace(
       });
       lists.push({ list, intake });
     }
-    const outcome =
-      options.dryRun === true
-        ? await plan(engine, request, lists, options)
-        : await apply(engine, request, lists, options);
-    return buildReport({
-      request,
-      mode: "replace",
-      lists: names,
-      received: sum(lists, ({ intake }) => intake.received),
-      rejected: {
-        count: sum(lists, ({ intake }) => intake.rejected.count),
-        listed: lists.flatMap(({ intake }) => intake.rejected.listed),
-      },
-      ...outcome,
-      startedAt,
-      durationMs: clock.monotonic() - started,
-    });
+    const reportOf = (outcome: Outcome) =>
+      buildReport({
+        request,
+        mode: "replace",
+        lists: names,
+        received: sum(lists, ({ intake }) => intake.received),
+        rejected: {
+          count: sum(lists, ({ intake }) => intake.rejected.count),
+          listed: lists.flatMap(({ intake }) => intake.rejected.listed),
+        },
+        ...outcome,
+        startedAt,
+        durationMs: clock.monotonic() - started,
+      });
+    return await (options.dryRun === true ? plan : apply)(engine, { request, lists, options, reportOf });
   } finally {
     for (const { intake } of lists) await intake.partitioner.dispose();
   }
 }
 
-type Outcome = Pick<SyncReport, "outcome"> &
-  Partial<Pick<SyncReport, "duplicates" | "added" | "removed" | "unchanged">> & {
-    readonly after: Pick<Segment, "included" | "excluded">;
-  };
-
-async function apply(
-  engine: Engine,
-  request: SyncRequest,
-  lists: readonly NamedList[],
-  options: ReplaceOptions,
-): Promise<Outcome> {
+async function apply(engine: Engine, replacement: Replacement): Promise<SyncReport> {
+  const { request, options, reportOf } = replacement;
   let repeated: Segment | undefined;
   const leased = await withLease(
     engine,
@@ -89,21 +91,16 @@ async function apply(
         return admission.repeat ? undefined : admission.segment;
       },
     },
-    (lease) => writeAndFlip(engine, lease, request, lists, options),
+    (lease) => writeAndFlip(engine, lease, replacement),
   );
   if (leased !== undefined) return leased.result;
   if (repeated === undefined)
     throw new RollcallError("corrupt_data", `segment ${request.segmentKey} could not be prepared`);
-  return { outcome: "already_applied", after: repeated };
+  return reportOf({ outcome: "already_applied", after: repeated });
 }
 
-async function writeAndFlip(
-  engine: Engine,
-  lease: HeldLease,
-  request: SyncRequest,
-  lists: readonly NamedList[],
-  options: ReplaceOptions,
-): Promise<Outcome> {
+async function writeAndFlip(engine: Engine, lease: HeldLease, replacement: Replacement): Promise<SyncReport> {
+  const { request, lists, options, reportOf } = replacement;
   const before = lease.segment;
   const present = new Map<ListName, Count>();
   const membersOf = (list: ListName) => present.get(list)?.value ?? 0;
@@ -126,37 +123,32 @@ async function writeAndFlip(
     guardShrink(engine, before, list, membersOf(list), written.adds, options);
     staged.set(list, written);
   }
-  const after = await lease.finish((current) => {
-    const now = engine.clock.now();
-    let next = applied(current, request, now);
-    for (const [list, set] of staged) next = flipped(next, list, set, now);
-    return next;
-  });
   const sets = [...staged.values()];
   const kept = sum(sets, (set) => set.shared ?? 0);
   const old = sum([...present.values()], ({ value }) => value);
   // A list that had lost members cannot say how many of them come back.
   const exact = sets.every((set) => set.shared !== undefined) && [...present.values()].every((count) => count.exact);
-  return {
-    outcome: "applied",
+  const changes = {
     duplicates: sum(sets, (set) => set.duplicates),
     added: { value: sum(sets, (set) => set.adds) - kept, exact },
     removed: { value: Math.max(0, old - kept), exact },
     unchanged: { value: kept, exact },
-    after,
   };
+  const flip = (current: Segment) => {
+    const now = engine.clock.now();
+    let next = applied(current, request, now);
+    for (const [list, set] of staged) next = flipped(next, list, set, now);
+    return next;
+  };
+  const reportAfter = (after: Segment) => reportOf({ outcome: "applied", ...changes, after });
+  return reportAfter(await lease.finish(flip, (after) => [reportAfter(after)]));
 }
 
 // A dry run reads without the lease, so what it says holds only as long as nobody else writes.
-async function plan(
-  engine: Engine,
-  request: SyncRequest,
-  lists: readonly NamedList[],
-  options: ReplaceOptions,
-): Promise<Outcome> {
+async function plan(engine: Engine, { request, lists, options, reportOf }: Replacement): Promise<SyncReport> {
   const { store, clock, retrying } = engine;
   const { segment, repeat } = admit(await retrying(() => store.getSegment(request.segmentKey)), request, clock.now());
-  if (repeat) return { outcome: "already_applied", after: segment };
+  if (repeat) return reportOf({ outcome: "already_applied", after: segment });
   let [kept, wanted, old, duplicates] = [0, 0, 0, 0];
   let isWhole = true;
   const after = { included: segment.included, excluded: segment.excluded };
@@ -177,14 +169,14 @@ async function plan(
     after[list] = { count: exactly(members) };
   }
   const exact = isWhole && lists.every(({ list }) => segment[list].count.exact);
-  return {
+  return reportOf({
     outcome: "planned",
     duplicates,
     added: { value: wanted - kept, exact: isWhole },
     removed: { value: Math.max(0, old - kept), exact },
     unchanged: { value: kept, exact: isWhole },
     after,
-  };
+  });
 }
 
 /** The present members of a list: the stored count where it is exact, else, unless it has lost members, a scan under the lease. */

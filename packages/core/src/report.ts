@@ -1,6 +1,7 @@
 // What a sync says about itself when it is done; the history keeps these.
 
 import { z } from "zod";
+import { consumedByNow } from "./consumption.js";
 import { RollcallError } from "./errors.js";
 import { contextKindSchema, segmentKeySchema } from "./names.js";
 import { type Count, countSchema, listNameSchema } from "./segment.js";
@@ -46,10 +47,11 @@ export const syncReportSchema = z
     syncId: z.string().optional(),
     source: z.string().optional(),
     startedAt: natural,
+    /** From the call until this was said: in the history just before the write that finishes the sync, with which it goes; in the answer after it. */
     durationMs: z.number().nonnegative(),
     /**
-     * What it consumed at a database that is paid by use, in that database's units, its retries too; of merges that were committed together
-     * in the report of one. Not in the history.
+     * What it consumed at a database that is paid by use, in that database's units, retries too, up to its last write, which carries this
+     * report; of merges that were committed together, those of the one that wrote for all.
      */
     consumed: z.object({ readUnits: z.number().nonnegative(), writeUnits: z.number().nonnegative() }).optional(),
   })
@@ -99,6 +101,7 @@ export interface ReportParts {
 export function buildReport(parts: ReportParts): SyncReport {
   const none: Count = { value: 0, exact: true };
   const { request, after } = parts;
+  const consumed = consumedByNow();
   return {
     segmentKey: request.segmentKey,
     contextKind: request.contextKind,
@@ -117,5 +120,6 @@ export function buildReport(parts: ReportParts): SyncReport {
     ...(request.sourcePosition === undefined ? {} : { source: request.sourcePosition.source }),
     startedAt: parts.startedAt,
     durationMs: Math.max(0, parts.durationMs),
+    ...(consumed === undefined ? {} : { consumed }),
   };
 }

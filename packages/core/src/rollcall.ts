@@ -2,11 +2,10 @@
 
 import type { Clock } from "./clock.js";
 import { measureConsumption } from "./consumption.js";
-import { createEngine, type Engine } from "./engine.js";
+import { createEngine } from "./engine.js";
 import { checkEnvironment, initializeEnvironment, setEnvironmentPosition } from "./environment.js";
 import { RollcallError } from "./errors.js";
 import { forget } from "./forget.js";
-import { appendHistory } from "./history.js";
 import type { Delta, MemberFormat, Snapshot } from "./members.js";
 import { createMergeQueue } from "./merge.js";
 import { parseName, segmentKeySchema } from "./names.js";
@@ -41,7 +40,7 @@ export interface RollcallOptions {
   readonly tempDir?: string | undefined;
   /** How often a store call is repeated after a retryable error, and the first pause, which doubles with jitter. Default 5 and 100. */
   readonly retry?: { readonly retries?: number | undefined; readonly minDelayMs?: number | undefined } | undefined;
-  /** Told of what went wrong without failing the call: a history entry or a growth that could not be written. Default: a process warning. */
+  /** Told of what went wrong without failing the call: a growth that failed, a lease that could not be renewed or given back, a callback that threw. Default: a process warning. */
   readonly onWarning?: ((warning: Error) => void) | undefined;
   /** Default: the machine's clocks. */
   readonly clock?: Clock | undefined;
@@ -251,10 +250,10 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
   return {
     store,
     merge: (segmentKey, delta, call = {}) =>
-      (call.dryRun === true ? checked : hashing)(() => metered(() => merges.merge(segmentKey, delta, call))),
+      (call.dryRun === true ? checked : hashing)(() => measureConsumption(() => merges.merge(segmentKey, delta, call))),
     replace: (segmentKey, snapshot, call = {}) =>
       (call.dryRun === true ? checked : hashing)(() =>
-        metered(() => replaceAndRecord(engine, segmentKey, snapshot, call)),
+        measureConsumption(() => replace(engine, segmentKey, snapshot, call)),
       ),
     async getSegment(segmentKey) {
       const key = parseName(segmentKeySchema, segmentKey, "segment key");
@@ -283,24 +282,4 @@ export function createRollcall(store: SegmentStore, options: RollcallOptions = {
       await merges.drain();
     },
   };
-}
-
-/** The report of a sync with what it consumed, where the store counts that. */
-function metered(sync: () => Promise<SyncReport>): Promise<SyncReport> {
-  return measureConsumption(async (consumed) => {
-    const report = await sync();
-    const units = consumed();
-    return units === undefined ? report : { ...report, consumed: units };
-  });
-}
-
-async function replaceAndRecord(
-  engine: Engine,
-  segmentKey: string,
-  snapshot: Snapshot,
-  options: ReplaceOptions,
-): Promise<SyncReport> {
-  const report = await replace(engine, segmentKey, snapshot, options);
-  if (report.outcome === "applied") await appendHistory(engine, report);
-  return report;
 }

@@ -69,6 +69,11 @@ export interface PutSegmentOptions {
   readonly changesAnswers?: boolean | undefined;
   /** Write in this timeline only: the one in which the lease was taken. Default: in any. */
   readonly timeline?: Timeline | undefined;
+  /**
+   * What the segment's history gets to say of it, oldest first, 100 at most: added in the same atomic step as the record, and only if that
+   * is written. The history forgets the oldest beyond 100. Default: nothing.
+   */
+  readonly reports?: readonly SyncReport[] | undefined;
 }
 
 /**
@@ -121,7 +126,8 @@ export interface SegmentStore {
   listSegments(): Promise<Segment[]>;
   /**
    * Writes `next` if the stored revision is `expectedRevision`, or if there is no record and `expectedRevision` is
-   * `undefined`; moves the epoch in the same atomic step. Core gives `next.revision` a fresh unguessable value.
+   * `undefined`; moves the epoch and adds the `reports` to the history in the same atomic step. Core gives `next.revision` a
+   * fresh unguessable value.
    *
    * Answers in which timeline it was written, or `undefined` where nothing acknowledged can be lost behind a running process's back, or the
    * database cannot tell. A fail-over may take back some writes of a lease and leave the lease; so core hands in the timeline
@@ -148,9 +154,7 @@ export interface SegmentStore {
    */
   watchEpoch?(onMoved: () => void, signal: AbortSignal): Promise<void>;
 
-  /** Adds one report to the segment's history and forgets the oldest beyond 100. */
-  appendHistory(key: SegmentKey, report: SyncReport): Promise<void>;
-  /** The reports of the segment, newest first, 100 at most. */
+  /** The reports of the segment, newest first, 100 at most: kept apart from the record, which readers poll. */
   getHistory(key: SegmentKey): Promise<SyncReport[]>;
 
   /**
@@ -226,12 +230,5 @@ export interface StoreOptions {
 /** The part of a {@link SegmentStore} that keeps records, for adapters that make it apart from the members. */
 export type StoreRecords = Pick<
   SegmentStore,
-  | "getEnvironment"
-  | "putEnvironment"
-  | "getSegment"
-  | "listSegments"
-  | "putSegment"
-  | "getEpoch"
-  | "appendHistory"
-  | "getHistory"
+  "getEnvironment" | "putEnvironment" | "getSegment" | "listSegments" | "putSegment" | "getEpoch" | "getHistory"
 >;

@@ -52,14 +52,14 @@ export function unitCosts(workload: CostWorkload, recordBytes: number = RECORD_B
   const unit = reads === "strong" ? 1 : 0.5;
   return {
     replace: {
-      writeUnits: written + windows * 2 + 3 * put + 5,
+      writeUnits: written + windows * 2 + 3 * put + 6,
       readUnits: filled + members / MEMBERS_PER_LOOKUP + windows * 2 + RECORD_READS,
       // A shard without a block costs a deletion all the same.
       dropWriteUnits: written + (shards - filled) + 2,
     },
     merge: {
       memberWriteUnits: changed,
-      writeUnits: changed + 2 * put + 2,
+      writeUnits: changed + 2 * put + 3,
       readUnits: Math.ceil(touched / BLOCKS_PER_WINDOW) * 2 + RECORD_READS,
     },
     lookup: { readUnits: unit * Math.max(1, Math.ceil(perShard / READ_UNIT)) },

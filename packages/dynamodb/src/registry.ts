@@ -4,7 +4,6 @@
 import {
   BatchWriteCommand,
   GetCommand,
-  PutCommand,
   QueryCommand,
   type QueryCommandInput,
   TransactWriteCommand,
@@ -22,6 +21,7 @@ import {
   revisionConflict,
   type SegmentKey,
   type StoreRecords,
+  type SyncReport,
 } from "@rollcall/core";
 import type { Connection } from "./connection.js";
 import { EPOCH_PREFIX, type ItemKey, type ItemKeys, tokenBytes } from "./item-key.js";
@@ -30,8 +30,10 @@ import { cancellationCodes, isConditionFailure } from "./native-error.js";
 /** An item as it comes back. */
 export type Item = Readonly<Record<string, unknown>>;
 
-/** Reports that may be there beyond those that are asked for, until they are removed all at once. */
+/** Items of the history after which the old ones are removed, by chance: so that not every sync reads all of it. */
 const HISTORY_SLACK = 20;
+/** Characters of reports that go into one item, which may have 400 KB. */
+const MOST_REPORT_TEXT = 200_000;
 
 /** What of one table is needed for its records. */
 export interface Place {
@@ -53,8 +55,8 @@ export function createRegistry(connection: Connection, { environment, table, key
 
   async function trimHistory(key: SegmentKey): Promise<void> {
     const ofSegment = { ...partition(keys.history(key)), ScanIndexForward: false, ProjectionExpression: "p, s" };
-    const reports = await queryAll(connection, { ...base, ...ofSegment });
-    const old = reports.slice(HISTORY_LIMIT).map(({ p, s }) => ({ DeleteRequest: { Key: { p, s } } }));
+    const items = await queryAll(connection, { ...base, ...ofSegment });
+    const old = items.slice(HISTORY_LIMIT).map(({ p, s }) => ({ DeleteRequest: { Key: { p, s } } }));
     for (let from = 0; from < old.length; from += 25) {
       // What it leaves over goes with the next trim.
       const batch = new BatchWriteCommand({
@@ -98,8 +100,10 @@ export function createRegistry(connection: Connection, { environment, table, key
       const items = await queryAll(connection, { ...base, ...partition(keys.segments), ...RECORD_ONLY });
       return items.map(({ record }) => decodeSegment(String(record)));
     },
-    async putSegment(next, expectedRevision) {
+    async putSegment(next, expectedRevision, { reports = [] } = {}) {
       const { key, revision } = next;
+      // Before the write: what fails after it would say that there was none.
+      if (reports.length > 0 && Math.random() * HISTORY_SLACK < 1) await trimHistory(key);
       const expected =
         expectedRevision === undefined
           ? { ConditionExpression: "attribute_not_exists(p)" }
@@ -127,6 +131,12 @@ export function createRegistry(connection: Connection, { environment, table, key
               ExpressionAttributeValues: { ":epoch": revision },
             },
           },
+          ...historyItems(reports).map((texts) => ({
+            Put: {
+              TableName: table,
+              Item: { p: keys.history(key), s: historySortKey(next.lease.token), reports: texts },
+            },
+          })),
         ],
       });
       try {
@@ -151,15 +161,11 @@ export function createRegistry(connection: Connection, { environment, table, key
       return epochs.map(({ epoch }) => String(epoch)).join(" ");
     },
 
-    async appendHistory(key, report) {
-      const item = { p: keys.history(key), s: reportSortKey(0), report: JSON.stringify(report) };
-      await write((client, call) => client.send(new PutCommand({ ...base, Item: item }), call));
-      if (Math.random() * HISTORY_SLACK < 1) await trimHistory(key);
-    },
     async getHistory(key) {
       const newest = { ...partition(keys.history(key)), ScanIndexForward: false, Limit: HISTORY_LIMIT };
-      const reports = await queryAll(connection, { ...base, ...newest, ConsistentRead: true }, HISTORY_LIMIT);
-      return reports.map(({ report }) => decodeReport(String(report)));
+      const items = await queryAll(connection, { ...base, ...newest }, HISTORY_LIMIT);
+      const reports = items.flatMap((item) => (item.reports as string[]).toReversed());
+      return reports.slice(0, HISTORY_LIMIT).map(decodeReport);
     },
   };
 }
@@ -192,15 +198,30 @@ export async function queryAll(
   return items.slice(0, most);
 }
 
-let reportsOfThisMillisecond = 0;
-let lastMillisecond = 0;
+/** The reports of one write in as few items as may be, the newest last: most often it is one report. */
+function historyItems(reports: readonly SyncReport[]): string[][] {
+  const items: string[][] = [];
+  let left = 0;
+  for (const report of reports.slice(-HISTORY_LIMIT)) {
+    const text = JSON.stringify(report);
+    left -= text.length;
+    if (left < 0) {
+      items.push([]);
+      left = MOST_REPORT_TEXT - text.length;
+    }
+    items.at(-1)?.push(text);
+  }
+  return items;
+}
 
-/** In the order of the lease's token, and below it in that of the clock: a copy brings reports that had no token, oldest first. */
-function reportSortKey(token: number): Uint8Array {
-  lastMillisecond = Math.max(lastMillisecond, Date.now());
+let written = 0;
+
+/** In the order of the lease's tokens, and for one token in that of the clock and of this process. */
+function historySortKey(token: number): Uint8Array {
+  written = (written + 1) % 2 ** 32;
   const order = Buffer.alloc(16);
-  order.writeUIntBE(lastMillisecond, 0, 6);
-  order.writeUInt32BE(++reportsOfThisMillisecond, 6);
+  order.writeUIntBE(Date.now(), 0, 6);
+  order.writeUInt32BE(written, 6);
   crypto.getRandomValues(order.subarray(10));
   return Buffer.concat([tokenBytes(token), order]);
 }

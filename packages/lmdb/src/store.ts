@@ -24,6 +24,7 @@ import {
   parseName,
   RollcallError,
   revisionConflict,
+  type SegmentKey,
   type SegmentStore,
   STORE_PORT_VERSION,
   type StoreCapabilities,
@@ -229,8 +230,9 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
       const texts = read(({ registry }) => Array.from(registry.getRange(segmentRecords), ({ value }) => value));
       return texts.map(decodeSegment);
     },
-    async putSegment(next, expectedRevision) {
+    async putSegment(next, expectedRevision, { reports = [] } = {}) {
       const text = encodeSegment(next);
+      const added = reports.map((report) => JSON.stringify(report));
       await write(({ registry }) => {
         const key = segmentRecordKey(next.key);
         const present = registry.get(key);
@@ -239,20 +241,12 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
         void registry.put(key, text);
         // Not a counter: a folder that was restored from a copy would count through numbers that readers have seen.
         void registry.put(epochKey, randomUUID());
+        if (added.length > 0) addReports(registry, next.key, added);
       });
       return undefined;
     },
     async getEpoch() {
       return requireRecord(read(({ registry }) => registry.get(epochKey)));
-    },
-    async appendHistory(key, report) {
-      const text = JSON.stringify(report);
-      await write(({ registry }) => {
-        const numbers = Array.from(registry.getKeys(historyRecords(key)), (recorded) => Number(recorded[2]));
-        void registry.put(historyRecordKey(key, (numbers.at(-1) ?? 0) + 1), text);
-        const surplus = Math.max(0, numbers.length + 1 - HISTORY_LIMIT);
-        for (const number of numbers.slice(0, surplus)) void registry.remove(historyRecordKey(key, number));
-      });
     },
     async getHistory(key) {
       const texts = read(({ registry }) => Array.from(registry.getRange(historyRecords(key)), ({ value }) => value));
@@ -323,6 +317,16 @@ export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): S
       });
     },
   };
+}
+
+function addReports(registry: Tables["registry"], key: SegmentKey, texts: readonly string[]): void {
+  const numbers = Array.from(registry.getKeys(historyRecords(key)), (recorded) => Number(recorded[2]));
+  const first = (numbers.at(-1) ?? 0) + 1;
+  texts.forEach((text, index) => {
+    void registry.put(historyRecordKey(key, first + index), text);
+  });
+  const surplus = Math.max(0, numbers.length + texts.length - HISTORY_LIMIT);
+  for (const number of numbers.slice(0, surplus)) void registry.remove(historyRecordKey(key, number));
 }
 
 /** What failed a commit: the wrapper rejects with an error of its own that holds the promise of the native one. */

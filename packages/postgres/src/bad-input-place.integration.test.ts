@@ -87,7 +87,7 @@ describe("a role", () => {
     await storeIn(schema).open();
   });
 
-  it.each(["rollcall_admit", "rollcall_write_block", "rollcall_find"])(
+  it.each(["rollcall_admit", "rollcall_filter", "rollcall_write_block", "rollcall_find", "rollcall_find_one"])(
     "that may not call %s is told so",
     async (name) => {
       const schema = await schemaWith();

@@ -38,8 +38,8 @@ describe("a full disk", () => {
       await occupant.query("CHECKPOINT");
       // Pages that the table has in reserve are taken…
       await occupant.query(`
-        INSERT INTO rollcall.rollcall_blocks (set_id, shard, members)
-        SELECT 0, shard, ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 480)) FROM generate_series(1, 100) shard`);
+        INSERT INTO rollcall.rollcall_blocks (set_id, shard, filter, members)
+        SELECT 0, shard, 0::bit(512), ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 480)) FROM generate_series(1, 100) shard`);
       if (mode === "merge") {
         // …and so is what is free on the others: as long as this transaction is open a row that was replaced keeps its room.
         await occupant.query("BEGIN ISOLATION LEVEL REPEATABLE READ");

@@ -268,20 +268,70 @@ describe("the table of blocks", () => {
     expect(await membersOf(set)).toBe(9);
   });
 
-  it("takes a small change beside what it changes, without the index", async () => {
+  it("takes most small changes on the page of what they change", async () => {
     const store = await openStore();
     const set = await store.allocateMemberSet(7, fenceOf(1));
     await store.writeBlocks(set, blocksOf(hashes(0, 8_000), set), fenceOf(1));
     await admin.query(`VACUUM ANALYZE "${schema}".rollcall_blocks`);
-    for (const hash of hashes(8_000, 8_400)) await store.writeBlocks(set, blocksOf([hash], set), fenceOf(1));
-    await store.close();
-    await until("most were updated on their page", async () => {
+    const pages = async () => {
+      const { rows } = await admin.query(`SELECT shard, ctid::text AS place FROM "${schema}".rollcall_blocks`);
+      return new Map(rows.map(({ shard, place }) => [Number(shard), String(place).split(",")[0]]));
+    };
+    let stayed = 0;
+    let before = await pages();
+    for (const hash of hashes(8_000, 8_400)) {
+      const [block] = blocksOf([hash], set);
+      await store.writeBlocks(set, [block!], fenceOf(1));
+      const after = await pages();
+      if (after.get(block!.shard) === before.get(block!.shard)) stayed++;
+      before = after;
+    }
+    expect(stayed).toBeGreaterThan(300);
+  });
+
+  it("keeps in the filter of a block the bits of all members, few others, and finds by it", async () => {
+    const store = await openStore();
+    const sets: MemberSet[] = [];
+    for (const shardBits of [1, ...Array<number>(20).fill(2)])
+      sets.push(await store.allocateMemberSet(shardBits, fenceOf(1)));
+    const people = hashes(0, 600);
+    const members = sets.map(() => new Set<ContextHashes>());
+    let stale = 0;
+    for (let round = 0; round < 15; round++) {
+      for (const [index, set] of sets.entries()) {
+        const mine = members[index]!;
+        const change = people.filter(() => Math.random() < 0.06);
+        const [removes, adds] = [change.filter((hash) => mine.has(hash)), change.filter((hash) => !mine.has(hash))];
+        const blocks = blocksOf(adds, set, removes);
+        expect(await store.writeBlocks(set, blocks, fenceOf(1))).toEqual({
+          added: adds.length,
+          removed: removes.length,
+        });
+        for (const hash of adds) mine.add(hash);
+        for (const hash of removes) mine.delete(hash);
+      }
       const { rows } = await admin.query(
-        "SELECT n_tup_upd AS all, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'rollcall_blocks' AND schemaname = $1",
-        [schema],
+        `SELECT b.filter & needed = needed AS has_all, 2 * bit_count(b.filter) <= 5 * cardinality(b.members) AS fits, b.filter = needed AS exact
+         FROM "${schema}".rollcall_blocks b,
+           LATERAL (SELECT bit_or("${schema}".rollcall_filter(m)) AS needed FROM unnest(b.members) m) AS bits`,
       );
-      return Number(rows[0]?.all) === 400 && Number(rows[0]?.hot) > 300;
-    });
+      expect(rows.length).toBeGreaterThan(60);
+      expect(rows.filter(({ has_all, fits }) => has_all !== true || fits !== true)).toEqual([]);
+      stale += rows.filter(({ exact }) => exact !== true).length;
+    }
+    // A removal leaves its bits to a later one: else the bound above would say nothing.
+    expect(stale).toBeGreaterThan(60);
+    for (const asked of [sets, sets.slice(1), sets.slice(1, 2)]) {
+      const truth = people.map((hash) =>
+        asked.filter((set) => members[sets.indexOf(set)]!.has(hash)).map(({ id }) => id),
+      );
+      const together = await store.findMemberSets(Buffer.concat(people), asked);
+      expect(together.map((ids) => ids.toSorted((a, b) => a - b))).toEqual(truth);
+      for (const [index, hash] of people.slice(0, 100).entries()) {
+        const [alone] = await store.findMemberSets(hash, asked);
+        expect(alone?.toSorted((a, b) => a - b)).toEqual(truth[index]);
+      }
+    }
   });
 
   it("is never read whole, also by who has known it while it was small", async () => {

@@ -125,7 +125,7 @@ async function requireRights(connection: Connection, schema: string, readOnly: b
      UNION ALL
      SELECT 'EXECUTE on ' || p.proname
      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname = $1
-     WHERE (p.proname = 'rollcall_find' OR p.proname IN ('rollcall_admit', 'rollcall_write_block') AND NOT $4)
+     WHERE (p.proname IN ('rollcall_find', 'rollcall_find_one') OR p.proname IN ('rollcall_admit', 'rollcall_filter', 'rollcall_write_block') AND NOT $4)
        AND NOT has_function_privilege(p.oid, 'EXECUTE')`,
     [schema, needed.map(({ table }) => table), needed.map(({ right }) => right), readOnly],
   );

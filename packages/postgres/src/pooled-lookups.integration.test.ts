@@ -50,7 +50,7 @@ it("are prepared once for each connection to a server itself", async () => {
     const set = await store.allocateMemberSet(4, fence);
     for (let lookup = 0; lookup < 3; lookup++) expect(await store.findMemberSets(ada, [set])).toEqual([[]]);
     const { rows } = await pool.query(
-      "SELECT count(*)::int AS known FROM pg_prepared_statements WHERE statement LIKE '%rollcall_find%'",
+      "SELECT count(*)::int AS known FROM pg_prepared_statements WHERE statement LIKE '%rollcall_find_one%'",
     );
     expect(rows).toEqual([{ known: 1 }]);
   } finally {

@@ -53,15 +53,17 @@ export function createRegistry(
       const rows = await read(statements.listSegments, [environment]);
       return rows.map(({ record }) => decodeSegment(String(record)));
     },
-    async putSegment(next, expectedRevision, { changesAnswers = true, timeline } = {}) {
+    async putSegment(next, expectedRevision, { changesAnswers = true, timeline, reports = [] } = {}) {
       const { key, revision, contextKind } = next;
       const told = changesAnswers ? channel : undefined;
       const record = [encodeSegment(next), contextKind, ...currentSets(next)];
       const values = [environment, key, revision, ...record, told ?? null, timeline ?? null];
+      if (expectedRevision !== undefined) values.push(expectedRevision);
+      const put = expectedRevision === undefined ? statements.createSegment : statements.replaceSegment;
       const [written] =
-        expectedRevision === undefined
-          ? await write(statements.createSegment, values)
-          : await write(statements.replaceSegment, [...values, expectedRevision]);
+        reports.length === 0
+          ? await write(put.alone, values)
+          : await write(put.reported, [...values, reports.map((report) => JSON.stringify(report))]);
       const present = written?.timeline as Timeline;
       if (timeline !== undefined && timeline !== present) throw otherTimeline(`segment ${key}`);
       if (Number(written?.segments) === 0) throw revisionConflict(`segment ${key}`);
@@ -70,9 +72,6 @@ export function createRegistry(
     },
     getEpoch: () => readEnvironment("epoch"),
 
-    async appendHistory(key, report) {
-      await write(statements.appendHistory, [environment, key, JSON.stringify(report)]);
-    },
     async getHistory(key) {
       const rows = await read(statements.getHistory, [environment, key]);
       return rows.map(({ report }) => decodeReport(String(report)));
@@ -95,28 +94,42 @@ function statementsFor(schema: string) {
   // it, which learns of that later.
   const timeline = "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
   const isTimeline = `($9::text IS NULL OR $9 = ${timeline})`;
-  const movingEpoch = (writeSegment: string) => `
+  const movingEpoch = (writeSegment: string, history = "") => `
     WITH segment AS (${writeSegment} RETURNING 1),
-      epoch AS (UPDATE ${environments} SET epoch = $3 WHERE name = $1 AND EXISTS (SELECT FROM segment) RETURNING 1)
+      epoch AS (UPDATE ${environments} SET epoch = $3 WHERE name = $1 AND EXISTS (SELECT FROM segment) RETURNING 1)${history}
     SELECT (SELECT count(*) FROM segment) AS segments, (SELECT count(*) FROM epoch) AS epochs, ${timeline} AS timeline,
       (SELECT pg_notify($8, '') FROM epoch WHERE $8::text IS NOT NULL)`;
+  // What forgets does not see what is added: all of a statement sees the table as it was before. Nobody else adds to this history
+  // meanwhile: the writer knows the newest revision, so he began after the one before him had ended.
+  const addingReports = (reports: string) => `,
+      added AS (INSERT INTO ${history} (environment, segment_key, report)
+        SELECT $1, $2, report FROM unnest(${reports}) WITH ORDINALITY AS added (report, place)
+        WHERE EXISTS (SELECT FROM segment) ORDER BY place),
+      forgotten AS (DELETE FROM ${history} WHERE environment = $1 AND segment_key = $2 AND EXISTS (SELECT FROM segment) AND number <= (
+        SELECT number FROM ${history} WHERE environment = $1 AND segment_key = $2
+        ORDER BY number DESC OFFSET ${HISTORY_LIMIT} - cardinality(${reports}) LIMIT 1))`;
+  const putting = (reports: string, writeSegment: string) => ({
+    alone: movingEpoch(writeSegment),
+    reported: movingEpoch(writeSegment, addingReports(reports)),
+  });
   return {
     getEnvironment: `SELECT record, epoch, pg_is_in_recovery() AS is_standby FROM ${environments} WHERE name = $1`,
     putEnvironment: `
       UPDATE ${environments} SET revision = $3, record = $4 WHERE name = $1 AND revision = $2 RETURNING 1`,
     getSegment: `SELECT record FROM ${segments} WHERE environment = $1 AND key = $2`,
     listSegments: `SELECT record FROM ${segments} WHERE environment = $1`,
-    createSegment: movingEpoch(`
+    createSegment: putting(
+      "$10::text[]",
+      `
       INSERT INTO ${segments} (environment, key, revision, record, context_kind, included_set, excluded_set)
-      SELECT $1, $2, $3, $4, $5, $6, $7 WHERE ${isTimeline} ON CONFLICT (environment, key) DO NOTHING`),
-    replaceSegment: movingEpoch(`
+      SELECT $1, $2, $3, $4, $5, $6, $7 WHERE ${isTimeline} ON CONFLICT (environment, key) DO NOTHING`,
+    ),
+    replaceSegment: putting(
+      "$11::text[]",
+      `
       UPDATE ${segments} SET revision = $3, record = $4, context_kind = $5, included_set = $6, excluded_set = $7
-      WHERE environment = $1 AND key = $2 AND revision = $10 AND ${isTimeline}`),
-    appendHistory: `
-      WITH report AS (INSERT INTO ${history} (environment, segment_key, report) VALUES ($1, $2, $3))
-      DELETE FROM ${history} WHERE environment = $1 AND segment_key = $2 AND number <= (
-        SELECT number FROM ${history} WHERE environment = $1 AND segment_key = $2
-        ORDER BY number DESC OFFSET ${HISTORY_LIMIT - 1} LIMIT 1)`,
+      WHERE environment = $1 AND key = $2 AND revision = $10 AND ${isTimeline}`,
+    ),
     getHistory: `
       SELECT report FROM ${history} WHERE environment = $1 AND segment_key = $2 ORDER BY number DESC LIMIT ${HISTORY_LIMIT}`,
   };

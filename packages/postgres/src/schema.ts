@@ -4,6 +4,9 @@
 /** The layout that this version reads and writes: as many migrations as there are. */
 export const LAYOUT = 1;
 
+/** So few are looked up without their filters: going through these takes about as long as reading the blocks. */
+const FEW_SETS = 4;
+
 /** Tables, with the rights that a process needs that syncs. One that only asks needs SELECT. */
 export const TABLE_RIGHTS: ReadonlyMap<string, readonly string[]> = new Map([
   ["rollcall_layout", ["SELECT"]],
@@ -86,14 +89,18 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
     ) WITH (fillfactor = 50);
     CREATE INDEX ON ${schema}.rollcall_member_sets (environment);
 
-    -- The members of one set in one shard, in any order. A row keeps what it replaces on its page as long as there is room
-    -- (fillfactor), which spares the index and most of the log; what a drop or a merge leaves behind is cleared early and not
-    -- when a fifth of the table is dead. A block that has grown stays in its row for as long as a page can hold it.
+    -- The members of one set in one shard, in any order, and a Bloom filter of them: two bits for each member, of 512. It has the bits
+    -- of all members, and may have more. The primary key holds it, and has the blocks of one shard side by side: a lookup goes past
+    -- most sets that a context is not in without reading their blocks. By the other index a set is scanned and dropped.
+    -- What a drop or a merge leaves behind is cleared early and not when a fifth of the table is dead. A row keeps what it
+    -- replaces on its page as long as there is room (fillfactor), which spares most of the log. A block that has grown stays in its
+    -- row for as long as a page can hold it.
     CREATE TABLE ${schema}.rollcall_blocks (
       set_id bigint,
       shard int,
+      filter bit(512) NOT NULL,
       members uuid[] NOT NULL,
-      PRIMARY KEY (set_id, shard)
+      PRIMARY KEY (shard, set_id) INCLUDE (filter)
     ) WITH (
       fillfactor = 85,
       toast_tuple_target = 8160,
@@ -103,6 +110,7 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
       autovacuum_analyze_scale_factor = 0.05,
       autovacuum_vacuum_cost_limit = 1000
     );
+    CREATE INDEX ON ${schema}.rollcall_blocks (set_id, shard);
     -- Hashes do not compress.
     ALTER TABLE ${schema}.rollcall_blocks ALTER COLUMN members SET STORAGE EXTERNAL;
 
@@ -135,25 +143,32 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
     END
     $body$;
 
-    -- Changes one block and counts. Only after rollcall_admit, in the same transaction. Never by reading the whole table: a plan that
+    -- The two bits of a member: one in each half, by its last two bytes.
+    CREATE FUNCTION ${schema}.rollcall_filter(member uuid) RETURNS bit
+      LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $body$
+      SELECT set_bit(set_bit(0::bit(512), get_byte(uuid_send(member), 14), 1), 256 + get_byte(uuid_send(member), 15), 1)
+    $body$;
+
+    -- Changes one block and counts; p_filter has the bits of what is added. Only after rollcall_admit, in the same transaction. Never by reading the whole table: a plan that
     -- was made while the table was small would, and the server keeps plans.
     CREATE FUNCTION ${schema}.rollcall_write_block(
-      p_set bigint, p_shard int, p_adds uuid[], p_removes uuid[], OUT added int, OUT removed int
+      p_set bigint, p_shard int, p_filter bit(512), p_adds uuid[], p_removes uuid[], OUT added int, OUT removed int
     ) LANGUAGE plpgsql SET enable_seqscan = off AS $body$
     DECLARE
       present uuid[];
+      bits bit(512);
       fresh uuid[] := p_adds;
       kept uuid[];
     BEGIN
       LOOP
-        SELECT b.members INTO present FROM ${schema}.rollcall_blocks b
+        SELECT b.members, b.filter INTO present, bits FROM ${schema}.rollcall_blocks b
           WHERE b.set_id = p_set AND b.shard = p_shard FOR UPDATE;
         EXIT WHEN FOUND;
         added := cardinality(p_adds);
         removed := 0;
         IF added > 0 THEN
-          INSERT INTO ${schema}.rollcall_blocks (set_id, shard, members) VALUES (p_set, p_shard, p_adds)
-            ON CONFLICT (set_id, shard) DO NOTHING;
+          INSERT INTO ${schema}.rollcall_blocks (set_id, shard, filter, members) VALUES (p_set, p_shard, p_filter, p_adds)
+            ON CONFLICT (shard, set_id) DO NOTHING;
           -- The same write over another connection was quicker: look again.
           CONTINUE WHEN NOT FOUND;
         END IF;
@@ -179,20 +194,68 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
       ELSIF added + cardinality(kept) = 0 THEN
         DELETE FROM ${schema}.rollcall_blocks b WHERE b.set_id = p_set AND b.shard = p_shard;
       ELSE
+        -- Bits of removed members stay until there are two and a half for each member: making them anew costs as much as some changes.
+        bits := bits | p_filter;
+        IF 2 * bit_count(bits) > 5 * (added + cardinality(kept)) THEN
+          SELECT bit_or(${schema}.rollcall_filter(m)) INTO bits FROM unnest(fresh || kept) m;
+        END IF;
         -- New members go in front: then the log takes only them, since the rest of the row is as it was.
-        UPDATE ${schema}.rollcall_blocks b SET members = fresh || kept WHERE b.set_id = p_set AND b.shard = p_shard;
+        UPDATE ${schema}.rollcall_blocks b SET filter = bits, members = fresh || kept
+          WHERE b.set_id = p_set AND b.shard = p_shard;
       END IF;
     END
     $body$;
 
-    -- The sets out of p_sets that a context is in: one probe of the index for each. Here, because the server keeps the plans of a
-    -- function and makes that of a statement anew each time, which takes longer than the probes; and never by reading the whole
-    -- table, as above.
-    CREATE FUNCTION ${schema}.rollcall_find(p_sets bigint[], p_shard int, p_hash uuid) RETURNS bigint[]
+    -- The sets out of p_sets that a context is in, whose shard in them is p_shard and whose bits are p_filter: what the filters leave
+    -- is probed. Here, because the server keeps the plans of a function and makes that of a statement anew each time, which takes longer
+    -- than the lookup; and never by reading the whole table, as above.
+    CREATE FUNCTION ${schema}.rollcall_find_one(p_sets bigint[], p_shard int, p_filter bit(512), p_hash uuid) RETURNS bigint[]
       LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $body$
     BEGIN
-      RETURN ARRAY(SELECT s.id FROM unnest(p_sets) AS s (id) WHERE p_hash = ANY (
-        (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.set_id = s.id AND b.shard = p_shard)::uuid[]));
+      IF cardinality(p_sets) <= ${FEW_SETS} THEN
+        RETURN ARRAY(
+          SELECT s.id FROM unnest(p_sets) AS s (id)
+          WHERE p_hash = ANY (
+            (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = p_shard AND b.set_id = s.id)::uuid[]));
+      END IF;
+      RETURN ARRAY(
+        SELECT likely.set_id
+        FROM (
+          SELECT b.set_id FROM ${schema}.rollcall_blocks b
+          WHERE b.shard = p_shard AND b.set_id = ANY (p_sets) AND (b.filter & p_filter) = p_filter
+          OFFSET 0
+        ) AS likely
+        WHERE p_hash = ANY (
+          (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = p_shard AND b.set_id = likely.set_id)::uuid[]));
+    END
+    $body$;
+
+    -- The same for many contexts, or for sets of several sizes: each line of the arrays asks about p_sets[first : last].
+    CREATE FUNCTION ${schema}.rollcall_find(
+      p_sets bigint[], p_firsts int[], p_lasts int[], p_shards int[], p_filters bit(512)[], p_hashes uuid[]
+    ) RETURNS TABLE (line bigint, id bigint)
+      LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $body$
+    BEGIN
+      IF cardinality(p_sets) <= ${FEW_SETS} THEN
+        RETURN QUERY
+          SELECT asked.line, s.id
+          FROM unnest(p_firsts, p_lasts, p_shards, p_hashes) WITH ORDINALITY AS asked (first, last, shard, hash, line),
+            unnest(p_sets[asked.first : asked.last]) AS s (id)
+          WHERE asked.hash = ANY (
+            (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = asked.shard AND b.set_id = s.id)::uuid[]);
+        RETURN;
+      END IF;
+      RETURN QUERY
+        SELECT asked.line, likely.set_id
+        FROM unnest(p_firsts, p_lasts, p_shards, p_filters, p_hashes) WITH ORDINALITY AS asked (first, last, shard, filter, hash, line),
+          LATERAL (
+            SELECT b.set_id FROM ${schema}.rollcall_blocks b
+            WHERE b.shard = asked.shard AND b.set_id = ANY (p_sets[asked.first : asked.last])
+              AND (b.filter & asked.filter) = asked.filter
+            OFFSET 0
+          ) AS likely
+        WHERE asked.hash = ANY (
+          (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = asked.shard AND b.set_id = likely.set_id)::uuid[]);
     END
     $body$;
 

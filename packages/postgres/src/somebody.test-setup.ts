@@ -40,9 +40,9 @@ export async function somebodyIn({ schema, environment }: { readonly schema: str
   const somebody: Somebody = {
     takeLastBlock: () =>
       run(`
-        INSERT INTO "${schema}".rollcall_blocks AS b (set_id, shard, members)
-        SELECT id, 2 ^ shard_bits - 1, '{}' FROM ${sets} WHERE id = ${newest}
-        ON CONFLICT (set_id, shard) DO UPDATE SET members = b.members`),
+        INSERT INTO "${schema}".rollcall_blocks AS b (set_id, shard, filter, members)
+        SELECT id, 2 ^ shard_bits - 1, 0::bit(512), '{}' FROM ${sets} WHERE id = ${newest}
+        ON CONFLICT (shard, set_id) DO UPDATE SET members = b.members`),
     takeFence: () => run(`SELECT FROM ${sets} WHERE id = ${newest} FOR UPDATE`),
     changeFence: () => run(`UPDATE ${sets} SET token = token WHERE id = ${newest}`),
     changeEnvironment: () => run(`UPDATE "${schema}".rollcall_environments SET record = record WHERE name = $1`),

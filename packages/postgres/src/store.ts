@@ -11,6 +11,7 @@ import {
   type Fence,
   type FenceRefusal,
   handleNotOpen,
+  hashAt,
   hashCount,
   idsByShardBits,
   type MemberSet,
@@ -26,6 +27,8 @@ import {
   shardBitsFor,
   shardOf,
 } from "@rollcall/core";
+import { decodeHashes, encodeHashes } from "./binary-array.js";
+import { encodeFilters, filterOf } from "./block-filter.js";
 import { createConnection, type HandleState, type PostgresClient, requireOpen, whileOpen } from "./connection.js";
 import { type ClientSource, channelOf, clientSource, listenOn } from "./epoch-channel.js";
 import { openEnvironment } from "./layout.js";
@@ -33,7 +36,6 @@ import { poolFor } from "./pool.js";
 import { createRegistry } from "./registry.js";
 import { type PostgresStoreOptions, settingsOf } from "./store-options.js";
 import { parseStoreUrl } from "./store-url.js";
-import { decodeHashes, encodeHashes } from "./uuid-array.js";
 
 /** Members that a block holds at most on average when its set is written. It may become four times as large before core cuts it anew. */
 const MOST_MEMBERS_PER_BLOCK = 64;
@@ -153,17 +155,16 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
     },
     async findMemberSets(hashes, among) {
       const asked = askedAbout(among);
-      const [shardBits, ...otherSizes] = asked.sizes;
+      const [size, ...otherSizes] = asked.sizes;
       // The usual question: one context, among sets of one size.
-      if (shardBits !== undefined && otherSizes.length === 0 && hashes.length === CONTEXT_HASH_BYTES) {
-        const [row] = await read(statements.findOne, [asked.ids, shardOf(hashes, 0, shardBits), uuidOf(hashes)], {
-          prepared: true,
-        });
+      if (size !== undefined && otherSizes.length === 0 && hashes.length === CONTEXT_HASH_BYTES) {
+        const values = [asked.ids, shardOf(hashes, 0, size.shardBits), filterOf(hashes), uuidOf(hashes)];
+        const [row] = await read(statements.findOne, values, { prepared: true });
         return [Array.from((row?.ids ?? []) as string[], (id) => Number(id) as MemberSetId)];
       }
       const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
       const rows = await read(statements.find, lookupValues(hashes, asked));
-      for (const { place, id } of rows) found[Number(place) - 1]?.push(Number(id) as MemberSetId);
+      for (const { line, id } of rows) found[(Number(line) - 1) % found.length]?.push(Number(id) as MemberSetId);
       return found;
     },
     async *scanMembers(set) {
@@ -212,16 +213,16 @@ function blockValues(blocks: readonly Block[]): unknown[] {
     numbers(inOrder.map(({ shard }) => shard)),
     numbers(ends(({ adds }) => adds)),
     numbers(ends(({ removes }) => removes)),
+    encodeFilters(inOrder.map(({ adds }) => adds)),
     encodeHashes(inOrder.map(({ adds }) => adds)),
     encodeHashes(inOrder.map(({ removes }) => removes)),
   ];
 }
 
-/** The sets of a lookup: their sizes, each once, and their ids and sizes in two arrays. */
+/** The sets of a lookup, those of one size next to each other: their ids, and for each size where it begins and ends among them, from 1. */
 interface AskedSets {
-  readonly sizes: readonly number[];
   readonly ids: string;
-  readonly bits: string;
+  readonly sizes: readonly { readonly shardBits: number; readonly first: number; readonly last: number }[];
 }
 
 /** By the array: a reader passes the same one until the registry changes. */
@@ -230,24 +231,30 @@ const askedSets = new WeakMap<readonly MemberSet[], AskedSets>();
 function askedAbout(among: readonly MemberSet[]): AskedSets {
   const known = askedSets.get(among);
   if (known !== undefined) return known;
-  const ids = numbers(among.map(({ id }) => id));
-  const bits = numbers(among.map(({ shardBits }) => shardBits));
-  const asked = { sizes: [...idsByShardBits(among).keys()], ids, bits };
+  const ids: MemberSetId[] = [];
+  const sizes = Array.from(idsByShardBits(among), ([shardBits, ofSize]) => {
+    const first = ids.length + 1;
+    ids.push(...ofSize);
+    return { shardBits, first, last: ids.length };
+  });
+  const asked = { ids: numbers(ids), sizes };
   askedSets.set(among, asked);
   return asked;
 }
 
-/** The hashes; for each size of shards and each hash which shard to look into; and the sets with their sizes. */
-function lookupValues(hashes: ContextHashes, { sizes, ids, bits }: AskedSets): unknown[] {
-  const [places, ofSize, shards]: [number[], number[], number[]] = [[], [], []];
-  for (const shardBits of sizes) {
+/** The sets; for each size all hashes, a line for each: which sets to look into, and where; and the hashes themselves. */
+function lookupValues(hashes: ContextHashes, { ids, sizes }: AskedSets): unknown[] {
+  const [firsts, lasts, shards]: [number[], number[], number[]] = [[], [], []];
+  for (const { shardBits, first, last } of sizes) {
     for (let index = 0; index < hashCount(hashes); index++) {
-      places.push(index + 1);
-      ofSize.push(shardBits);
+      firsts.push(first);
+      lasts.push(last);
       shards.push(shardOf(hashes, index, shardBits));
     }
   }
-  return [encodeHashes([hashes]), numbers(places), numbers(ofSize), numbers(shards), ids, bits];
+  const each = Array.from({ length: hashCount(hashes) }, (_, index) => hashAt(hashes, index));
+  const lines = sizes.flatMap(() => each);
+  return [ids, numbers(firsts), numbers(lasts), numbers(shards), encodeFilters(lines), encodeHashes(lines)];
 }
 
 function uuidOf(hash: ContextHashes): string {
@@ -275,27 +282,22 @@ function statementsFor(schema: string) {
       SELECT fence.refusal, coalesce(sum((changed.counts).added), 0) AS added, coalesce(sum((changed.counts).removed), 0) AS removed
       FROM (SELECT ${admit} AS refusal OFFSET 0) AS fence
       LEFT JOIN LATERAL (
-        SELECT ${schema}.rollcall_write_block($2::bigint, b.shard,
-          ($10::uuid[])[b.adds_after + 1 : b.adds_end], ($11::uuid[])[b.removes_after + 1 : b.removes_end]) AS counts
+        SELECT ${schema}.rollcall_write_block($2::bigint, b.shard, b.filter,
+          ($11::uuid[])[b.adds_after + 1 : b.adds_end], ($12::uuid[])[b.removes_after + 1 : b.removes_end]) AS counts
         FROM (
-          SELECT u.shard, u.adds_end, lag(u.adds_end, 1, 0) OVER (ORDER BY u.number) AS adds_after,
+          SELECT u.shard, u.filter, u.adds_end, lag(u.adds_end, 1, 0) OVER (ORDER BY u.number) AS adds_after,
             u.removes_end, lag(u.removes_end, 1, 0) OVER (ORDER BY u.number) AS removes_after
-          FROM unnest($7::int[], $8::int[], $9::int[]) WITH ORDINALITY AS u (shard, adds_end, removes_end, number)
+          FROM unnest($7::int[], $8::int[], $9::int[], $10::bit(512)[])
+            WITH ORDINALITY AS u (shard, adds_end, removes_end, filter, number)
           ORDER BY u.number
         ) AS b
         WHERE fence.refusal IS NULL
         OFFSET 0
       ) AS changed ON true
       GROUP BY fence.refusal`,
-    findOne: `SELECT ${schema}.rollcall_find($1::bigint[], $2::int, $3::uuid) AS ids`,
-    // One probe of the index for each set and hash, whatever the planner knows of the table. With the sets in a condition on it, a
-    // table that was analysed while it held a few small sets and has grown since would be read whole.
+    findOne: `SELECT ${schema}.rollcall_find_one($1::bigint[], $2::int, $3::bit(512), $4::uuid) AS ids`,
     find: `
-      SELECT h.place, s.id
-      FROM unnest($2::int[], $3::int[], $4::int[]) AS h (place, shard_bits, shard)
-      JOIN unnest($5::bigint[], $6::int[]) AS s (id, shard_bits) USING (shard_bits)
-      WHERE ($1::uuid[])[h.place] = ANY (
-        (SELECT b.members FROM ${blocks} b WHERE b.set_id = s.id AND b.shard = h.shard)::uuid[])`,
+      SELECT line, id FROM ${schema}.rollcall_find($1::bigint[], $2::int[], $3::int[], $4::int[], $5::bit(512)[], $6::uuid[])`,
     // By ranges. Without statistics a planner would read all that is left of the set and sort it, for the first so many in order.
     scan: `
       SELECT array_send(b.members) AS members FROM ${blocks} b

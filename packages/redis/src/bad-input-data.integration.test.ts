@@ -5,7 +5,7 @@ import type { Redis } from "ioredis";
 import { describe, expect, it } from "vitest";
 import { quickStoreMaker, url } from "./bad-input.test-setup.js";
 import { bufferOf } from "./block-group.js";
-import { adminClient, recordKeys } from "./keyspace.test-setup.js";
+import { adminClient, contentsOf, recordKeys } from "./keyspace.test-setup.js";
 import { HASH, NOTHING, type Place, placeAt, SEGMENT } from "./place.test-setup.js";
 import type { RecordKeys } from "./record-key.js";
 import { expectRefusal } from "./refusal.test-setup.js";
@@ -20,8 +20,7 @@ const calls = {
   getEpoch: ({ store }) => store.getEpoch(),
   getSegment: ({ store }) => store.getSegment(SEGMENT),
   listSegments: ({ store }) => store.listSegments(),
-  putSegment: ({ store, segment }) => store.putSegment(segment, segment.revision),
-  appendHistory: ({ store, report }) => store.appendHistory(SEGMENT, report),
+  putSegment: ({ store, segment, report }) => store.putSegment(segment, segment.revision, { reports: [report] }),
   getHistory: ({ store }) => store.getHistory(SEGMENT),
   allocateMemberSet: ({ store, fence }) => store.allocateMemberSet(0, fence),
   raiseFence: ({ store, set, fence }) => store.raiseFence(set, fence),
@@ -81,7 +80,7 @@ describe("another type", () => {
     ],
     ["segments", ({ segments }) => segments, ["getSegment", "listSegments", "putSegment"]],
     ["sets", ({ sets }) => sets, ["allocateMemberSet", "raiseFence", "listMemberSets", "dropMemberSets"]],
-    ["history", (all) => all.history(SEGMENT), ["appendHistory", "getHistory"]],
+    ["history", (all) => all.history(SEGMENT), ["putSegment", "getHistory"]],
     [
       "fences",
       (all) => all.shardKeys(1, 0, 0).run.fences,
@@ -114,6 +113,15 @@ describe("another type", () => {
     const before = await admin.dumpBuffer(of(all));
     await expectRefusal(() => calls[call](place), { code: "layout_mismatch", remedy: /prefix/ });
     expect(await admin.dumpBuffer(of(all))).toEqual(before);
+  });
+
+  it("in place of the history keeps the record from being written", async () => {
+    const prefix = randomUUID();
+    const place = await placeAt(storeAt(url, { prefix }));
+    await admin.set(recordKeys(prefix).history(SEGMENT), "foreign");
+    const before = await contentsOf(admin, prefix);
+    await expectRefusal(() => calls.putSegment(place), { code: "layout_mismatch", remedy: /prefix/ });
+    expect(await contentsOf(admin, prefix)).toEqual(before);
   });
 });
 

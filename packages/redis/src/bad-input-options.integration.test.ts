@@ -6,7 +6,7 @@ import { describe, expect, inject, it } from "vitest";
 import { login, quickStoreMaker, secrets, url } from "./bad-input.test-setup.js";
 import { type RedisStoreOptions, storeFactory } from "./index.js";
 import { adminClient, contentsOf, keysOf } from "./keyspace.test-setup.js";
-import { HASH, NOTHING, placeAt, SEGMENT } from "./place.test-setup.js";
+import { HASH, NOTHING, placeAt } from "./place.test-setup.js";
 import { expectRefusal } from "./refusal.test-setup.js";
 
 const { host, port } = inject("redisServer");
@@ -70,8 +70,7 @@ describe("a store that is only read", () => {
     await store.open();
     const writes = [
       () => store.putEnvironment(environment, environment.revision),
-      () => store.putSegment(segment, segment.revision),
-      () => store.appendHistory(SEGMENT, report),
+      () => store.putSegment(segment, segment.revision, { reports: [report] }),
       () => store.allocateMemberSet(0, fence),
       () => store.raiseFence(set, { ...fence, token: fence.token + 1 }),
       () => store.writeBlocks(set, [{ shard: 0, adds: NOTHING, removes: HASH }], fence),

@@ -63,7 +63,8 @@ describe("the slot of the registry", () => {
     ["the registry has left", ["registry"]],
     ["the segments have left", ["segments"]],
     ["the sets have left", ["sets"]],
-    ["everything but the registry has left", ["segments", "sets"]],
+    ["the history has left", ["history"]],
+    ["everything but the registry has left", ["segments", "sets", "history"]],
   ] as const)("may be on its way when %s", { timeout }, async (_, moved) => {
     const { store, prefix } = await openStore();
     const rollcall = createRollcall(store, {
@@ -73,7 +74,8 @@ describe("the slot of the registry", () => {
     });
     // The only segment, so that its record is all that its key holds.
     await rollcall.replace(SEGMENT, { included: people.slice(0, 50) });
-    const keys = recordKeys(prefix);
+    const { registry, segments, sets, history } = recordKeys(prefix);
+    const keys = { registry, segments, sets, history: history(SEGMENT) };
     await halfWay(
       keySlot(keys.registry),
       moved.map((name) => keys[name]),
@@ -82,6 +84,7 @@ describe("the slot of the registry", () => {
     await until("the slot has arrived", () => store.getEpoch());
     const report = await rollcall.merge(SEGMENT, { add: people.slice(50), remove: people.slice(0, 10) });
     expect(report.members.included).toEqual({ value: 50, exact: true });
+    expect((await rollcall.getHistory(SEGMENT))[0]).toMatchObject({ members: report.members, removed: report.removed });
     const set = (await rollcall.getSegment(SEGMENT))?.included.set;
     expect(set === undefined ? [] : await membersOf(store, set)).toEqual(hashes(60).slice(10).map(hex).toSorted());
     await rollcall.sweep();

@@ -1,6 +1,7 @@
 // What is left when members leave, sets are swept and segments are deleted, and how much of a history is kept.
 
-import { createRollcall, type SegmentKey } from "@rollcall/core";
+import { randomUUID } from "node:crypto";
+import { createRollcall, type Revision, type Segment, type SegmentKey } from "@rollcall/core";
 import { describe, expect, it } from "vitest";
 import { blocksOf, hashes, hex, membersOf, unpacked } from "./hashes.test-setup.js";
 import { adminClient, keysOf, recordKeys } from "./keyspace.test-setup.js";
@@ -61,7 +62,11 @@ describe("the keyspace", () => {
   it("keeps the last hundred reports of a segment", async () => {
     const { store, prefix } = await openStore();
     const report = await createRollcall(store).merge("people", { add: ["ada"] });
-    for (let number = 0; number < 105; number++) await store.appendHistory(SEGMENT, { ...report, received: number });
+    for (let number = 0; number < 105; number++) {
+      const segment = (await store.getSegment(SEGMENT)) as Segment;
+      const next = { ...segment, revision: randomUUID() as Revision };
+      await store.putSegment(next, segment.revision, { reports: [{ ...report, received: number }] });
+    }
     expect(await admin.llen(recordKeys(prefix).history(SEGMENT))).toBe(100);
     expect((await store.getHistory(SEGMENT)).map(({ received }) => received)).toEqual(
       Array.from({ length: 100 }, (_, age) => 104 - age),

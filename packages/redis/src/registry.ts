@@ -119,16 +119,22 @@ export function createRegistry(connection: Connection, options: RegistryOptions)
   }
 
   /**
-   * Writes a record. `args`: the revision expected, the new one, the record, what the epoch becomes, and the timeline; nothing for none. Answers
-   * in which timeline.
+   * Writes a record. `args`: the revision expected, the new one, the record, what the epoch becomes, and the timeline; nothing for none. Adds
+   * `reports`, the oldest first, to the list `history`. Answers in which timeline.
    */
   async function swap(
     what: string,
     [table, field]: readonly [string, string],
     args: readonly [expected: string, revision: string, record: string, epoch: string, timeline: string],
+    { history, reports }: { readonly history?: string; readonly reports: readonly string[] } = { reports: [] },
   ): Promise<Timeline | undefined> {
-    const call = { script: scripts.putRecord, keys: [keys.registry, table], args: [opened().layout, field, ...args] };
-    const [reply] = await connection.write([call]);
+    const [reply] = await connection.write([
+      {
+        script: scripts.putRecord,
+        keys: [keys.registry, table, ...(history === undefined || reports.length === 0 ? [] : [history])],
+        args: [opened().layout, field, ...args, ...reports],
+      },
+    ]);
     if (reply === null) throw lostEnvironment(environment);
     const [written, present] = reply as [number, Buffer];
     const timeline = String(present);
@@ -163,22 +169,15 @@ export function createRegistry(connection: Connection, options: RegistryOptions)
       const records = await readHash(connection, keys.segments);
       return Array.from(records.values(), (text) => decodeSegment(bodyOf(text)));
     },
-    async putSegment(next, expectedRevision, { timeline = "" } = {}) {
+    async putSegment(next, expectedRevision, { timeline = "", reports = [] } = {}) {
       const { key, revision } = next;
       // The epoch is not a counter: a server restored from a copy would count through numbers that readers have seen.
       const args = [expectedRevision ?? "", revision, encodeSegment(next), revision, timeline] as const;
-      return swap(`segment ${key}`, [keys.segments, key], args);
+      const texts = reports.map((report) => JSON.stringify(report));
+      return swap(`segment ${key}`, [keys.segments, key], args, { history: keys.history(key), reports: texts });
     },
     getEpoch: () => readField("epoch"),
 
-    async appendHistory(key, report) {
-      opened();
-      const list = keys.history(key);
-      await connection.write([
-        ["lpush", list, JSON.stringify(report)],
-        ["ltrim", list, 0, HISTORY_LIMIT - 1],
-      ]);
-    },
     async getHistory(key) {
       opened();
       const [texts] = await connection.send([["lrange", keys.history(key), 0, HISTORY_LIMIT - 1]]);

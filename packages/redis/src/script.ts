@@ -2,6 +2,7 @@
 // `member-set-ids.ts`.
 
 import { createHash } from "node:crypto";
+import { HISTORY_LIMIT } from "@rollcall/core";
 
 /** A Lua script and the digest by which Redis knows it. */
 export interface Script {
@@ -22,9 +23,10 @@ redis.call('HSET', KEYS[1], 'layout', ARGV[1], 'environment', ARGV[2], 'epoch', 
 return ARGV[1]`);
 
 /**
- * Compare-and-swap of one record, which is kept behind its revision and a line feed. KEYS: registry, the HASH that holds the record. ARGV: the
+ * Compare-and-swap of one record, which is kept behind its revision and a line feed. KEYS: registry, the HASH that holds the record, and the LIST that
+ * is its history if there are reports. ARGV: the
  * layout record of the environment that was opened; the record's field, the revision expected or nothing, the new one, the record, the epoch to set or
- * nothing, the timeline expected or nothing. Answers whether it was written, and the timeline: what Redis calls the replication id, which it changes
+ * nothing, the timeline expected or nothing; reports, the oldest first. Answers whether it was written, and the timeline: what Redis calls the replication id, which it changes
  * when a replica takes over, and when it starts. Nil if the environment is another one or gone. Over a record that is there it runs at \`maxmemory\`,
  * see {@link dropRecords}.
  */
@@ -37,6 +39,11 @@ if present then
   if ARGV[3] == '' or string.sub(present, 1, #ARGV[3] + 1) ~= ARGV[3] .. '\\n' then return { 0, timeline } end
   redis.call('HDEL', KEYS[2], '')
 elseif ARGV[3] ~= '' then return { 0, timeline } end
+-- The list before the record: where something else stands in its place, nothing is written.
+if KEYS[3] then
+  redis.call('LPUSH', KEYS[3], unpack(ARGV, 8))
+  redis.call('LTRIM', KEYS[3], 0, ${HISTORY_LIMIT - 1})
+end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4] .. '\\n' .. ARGV[5])
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'epoch', ARGV[6]) end
 return { 1, timeline }`);

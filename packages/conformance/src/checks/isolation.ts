@@ -32,8 +32,8 @@ export const isolationChecks: readonly Check[] = [
         assert.equal(await store.getSegment(key), undefined, `${NAMES[i]} is empty`);
         assert.deepEqual(await store.listMemberSets(), []);
         assert.deepEqual(await store.getHistory(key), []);
-        await store.putSegment(sampleSegment("audience", { updatedAt: i }), undefined);
-        await store.appendHistory(key, sampleReport("audience", i));
+        const reports = [sampleReport("audience", i)];
+        await store.putSegment(sampleSegment("audience", { updatedAt: i }), undefined, { reports });
         const set = await store.allocateMemberSet(3, fenceOf(1));
         await write(store, set, fenceOf(1), sampleHashes(i, i + 10));
       }

@@ -196,7 +196,9 @@ export const keyChecks: readonly Check[] = [
       const marker = "marker-7c1f";
       const keys = people(0, 60).map((key) => `${marker}-${key}`);
       const said: unknown[] = [];
-      const rollcall = await t.rollcall(store, { onWarning: (warning) => said.push(warning) });
+      const warnings: Error[] = [];
+      const onWarning = (warning: Error) => warnings.push(warning);
+      const rollcall = await t.rollcall(store, { onWarning });
       const reader = await t.reader(store, { onError: "throw" });
       const say = async (call: Promise<unknown>) => {
         said.push(await call.catch((error) => error));
@@ -210,8 +212,6 @@ export const keyChecks: readonly Check[] = [
       await say(rollcall.replace(AUDIENCE, { included: keys.slice(0, 1) }));
       await say(rollcall.merge(AUDIENCE, { add: marker as never }));
       await say(rollcall.merge(AUDIENCE, { add: [{ key: marker } as never] }));
-      store.plan({ kind: "refuse", at: 1, method: "appendHistory" });
-      await say(rollcall.merge(AUDIENCE, { add: keys.slice(0, 9) }));
       await say(reader.isMember(AUDIENCE, { kind: "user", key: `${marker}-person-9` }));
       store.plan({ kind: "refuse", at: 1, method: "findMemberSets" });
       await say(reader.isMember(AUDIENCE, { kind: "user", key: `${marker}-other` }));
@@ -219,7 +219,12 @@ export const keyChecks: readonly Check[] = [
       await say(rollcall.forget({ kind: "user", key: `${marker}-person-5` }));
       await say(rollcall.forget({ kind: "user", key: `${marker}\ud800` }));
       await say(rollcall.verify());
-      said.push(await registryOf(store), await rollcall.getHistory(AUDIENCE), reader.stats());
+      // It cannot give back its lease either.
+      const dying = await t.open();
+      dying.plan({ kind: "crash", at: 1, method: "writeBlocks" });
+      await say((await t.rollcall(dying, { onWarning })).merge(AUDIENCE, { add: keys.slice(0, 9) }));
+      assert.ok(warnings.length > 0, "a warning was heard");
+      said.push(warnings, await registryOf(store), await rollcall.getHistory(AUDIENCE), reader.stats());
       const spoken = textOf(said);
       assert.ok(spoken.includes("context_kind_mismatch") && spoken.includes("shrink_guard"), "the errors were heard");
       assert.ok(!spoken.includes(marker), "the marker is nowhere");

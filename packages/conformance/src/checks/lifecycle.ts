@@ -92,7 +92,6 @@ export const lifecycleChecks: readonly Check[] = [
         () => store.putSegment(sampleSegment("audience"), undefined),
         () => store.getEpoch(),
         ...(store.watchEpoch === undefined ? [] : [() => watched(store)]),
-        () => store.appendHistory(keyOf("audience"), sampleReport("audience", 1)),
         () => store.getHistory(keyOf("audience")),
         () => store.allocateMemberSet(4, fenceOf(1)),
         () => store.raiseFence(set, fenceOf(1)),
@@ -116,9 +115,10 @@ export const lifecycleChecks: readonly Check[] = [
       for (let round = 1; round <= 5; round++) {
         const before = await other.getSegment(key);
         const next = sampleSegment("audience", { updatedAt: round });
-        await store.putSegment(next, before?.revision);
+        await store.putSegment(next, before?.revision, { reports: [sampleReport("audience", round)] });
         assert.deepEqual(await other.getSegment(key), next);
         assert.deepEqual(await other.listSegments(), [next]);
+        assert.equal((await other.getHistory(key)).length, round);
         const set = await store.allocateMemberSet(round, fenceOf(1));
         assert.ok((await other.listMemberSets()).some(({ id }) => id === set.id));
         await write(store, set, fenceOf(1), sampleHashes(0, 10));
@@ -126,8 +126,6 @@ export const lifecycleChecks: readonly Check[] = [
         assert.deepEqual(all, Array(10).fill([set.id]));
         await write(store, set, fenceOf(1), sampleHashes(10, 11), sampleHashes(0, 5));
         assert.equal((await scanned(other, set)).length, 6);
-        await store.appendHistory(key, sampleReport("audience", round));
-        assert.equal((await other.getHistory(key)).length, round);
         const environment = await other.getEnvironment();
         const changed = { ...environment, revision: next.revision, expectedContexts: round };
         await store.putEnvironment(changed, environment.revision);
@@ -144,8 +142,7 @@ export const lifecycleChecks: readonly Check[] = [
       const store = await t.open();
       const key = keyOf("audience");
       const segment = sampleSegment("audience", { details: { name: { value: "Buyers", origin: "manual" } } });
-      await store.putSegment(segment, undefined);
-      await store.appendHistory(key, sampleReport("audience", 7));
+      await store.putSegment(segment, undefined, { reports: [sampleReport("audience", 7)] });
       const dropped = await store.allocateMemberSet(3, fenceOf(1));
       await store.dropMemberSets([dropped]);
       const set = await store.allocateMemberSet(6, fenceOf(2));

@@ -1,7 +1,7 @@
-// The binary form of uuid[] on its own. That PostgreSQL reads and writes it so is proved by every test with a server.
+// Arrays in binary on their own. That PostgreSQL reads and writes it so is proved by every test with a server.
 
 import { describe, expect, it } from "vitest";
-import { decodeHashes, encodeHashes } from "./uuid-array.js";
+import { decodeHashes, encodeHashes } from "./binary-array.js";
 
 const hash = (fill: number) => new Uint8Array(16).fill(fill);
 
