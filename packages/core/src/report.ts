@@ -50,8 +50,8 @@ export const syncReportSchema = z
     /** From the call until this was said: in the history just before the write that finishes the sync, with which it goes; in the answer after it. */
     durationMs: z.number().nonnegative(),
     /**
-     * What it consumed at a database that is paid by use, in that database's units, retries too, up to its last write, which carries this
-     * report; of merges that were committed together, those of the one that wrote for all.
+     * What it consumed at a database that is paid by use, in that database's units, retries too; in the history without the last write,
+     * which carries the report. Of merges that were committed together, by the one that wrote for all.
      */
     consumed: z.object({ readUnits: z.number().nonnegative(), writeUnits: z.number().nonnegative() }).optional(),
   })

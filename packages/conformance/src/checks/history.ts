@@ -160,11 +160,17 @@ export const historyChecks: readonly Check[] = [
         await rollcall.replace(AUDIENCE, { included: people(5, 30), excluded: people(0, 6) }),
         await rollcall.replace(AUDIENCE, { excluded: people(0, 3) }),
       ];
-      // The report is made before the write that it goes with, and the answer after it.
-      const untimed = (reports: readonly SyncReport[]) => reports.map(({ durationMs: _, ...report }) => report);
+      // The report is made before the write that it goes with, and the answer after it: that took longer, and consumed more.
+      const untimed = (reports: readonly SyncReport[]) =>
+        reports.map(({ durationMs: _, consumed: __, ...report }) => report);
       const history = await store.getHistory(key);
       assert.deepEqual(untimed(history), untimed(answers.toReversed()));
       for (const { durationMs } of history) assert.ok(durationMs >= 0);
+      for (const [index, { consumed }] of answers.toReversed().entries()) {
+        const before = history[index]?.consumed;
+        assert.equal(before === undefined, consumed === undefined);
+        assert.ok((before?.writeUnits ?? 0) <= (consumed?.writeUnits ?? 0));
+      }
       const exact = (value: number) => ({ value, exact: true });
       assert.deepEqual(history[0]?.members, { included: exact(25), excluded: exact(3) });
       // What changes nothing is no entry.
