@@ -15,7 +15,7 @@ export interface Answer {
 }
 
 /** Decides what becomes of a request: an answer, or `undefined` for that of the server. */
-export type Service = (operation: string, body: Record<string, unknown>) => Answer | undefined;
+type Service = (operation: string, body: Record<string, unknown>) => Answer | undefined;
 
 /** An error of the service in its own form. */
 export function serviceError(name: string, status = 400, more: object = {}): Answer {

@@ -1,4 +1,4 @@
-// DynamoDB Local in a container. Uses nothing of the image but `sh`, `java` and the folder in which AWS's own image has the server.
+// DynamoDB Local in a container. Uses nothing of the image but `sh` and `java`, and that its working folder is the server's, as in AWS's own.
 
 import { type Address, startContainer } from "./container.js";
 import { Hopeless, until } from "./deadline.js";
@@ -28,12 +28,12 @@ const script = "/tmp/rollcall-dynamodb.sh";
 
 const dataFolder = "/tmp/rollcall-dynamodb";
 
-const scriptText = `home=/home/dynamodblocal data=${dataFolder}
+const scriptText = `data=${dataFolder}
 action=$1
 shift
 case $action in
 start)
-  mkdir -p "$data" && cd "$home" || exit 1
+  mkdir -p "$data" || exit 1
   java -Djava.library.path=./DynamoDBLocal_lib -jar DynamoDBLocal.jar -port ${port} -sharedDb "$@" >>"$data/log" 2>&1 </dev/null &
   echo $! >"$data/pid"
   ;;
