@@ -1,8 +1,10 @@
 // Runs in a folder that holds only the packed core, the packed LMDB adapter and their dependencies: a segment is synced,
-// read, and read again from a store opened by its URL, which core resolves to the adapter installed beside it.
+// read, and read again from a store opened by its URL, which core resolves to the adapter installed beside it. What is not installed is
+// named: in the workspace itself the tests' runner finds every adapter.
 import assert from "node:assert/strict";
 import { createMemoryStore, createRollcall, createSegmentReader, openStore } from "@rollcall/core";
 import { createLmdbStore } from "@rollcall/lmdb";
+import { isRefusal, secret } from "./refusal.mjs";
 
 assert.equal(typeof createLmdbStore, "function");
 
@@ -36,5 +38,15 @@ const reopened = await openStore("lmdb:./audience");
 await reopened.open();
 assert.equal(await isMember(reopened, member), true);
 await reopened.close();
+
+const missing = [
+  ["redis", "npm install @rollcall/redis ioredis"],
+  ["postgres", "npm install @rollcall/postgres pg"],
+  ["dynamodb", "npm install @rollcall/dynamodb @aws-sdk/client-dynamodb @aws-sdk/lib-dynamodb"],
+];
+for (const [scheme, remedy] of missing) {
+  const opening = openStore(`${scheme}://name:${secret}@host/db`);
+  await assert.rejects(opening, (error) => isRefusal("adapter_not_found")(error) && error.message.includes(remedy));
+}
 
 console.log("used");

@@ -26,6 +26,8 @@ export interface StoreCapabilities {
   readonly window: { readonly maxMembers: number; readonly maxBlocks: number; readonly concurrency: number };
   /** The most hashes that core passes to one {@link SegmentStore.findMemberSets} call. */
   readonly maxLookup: number;
+  /** Whether the store counts what its requests consume, by `countConsumption`: then core tells it of each sync. Default `false`. */
+  readonly countsConsumption?: boolean;
 }
 
 /**

@@ -58,6 +58,7 @@ const CAPABILITIES: StoreCapabilities = {
   fencing: "block",
   window: { maxMembers: 8_192, maxBlocks: 256, concurrency: 4 },
   maxLookup: 1_024,
+  countsConsumption: true,
 };
 
 /** Items that one BatchGetItem and one BatchWriteItem take. */
