@@ -116,6 +116,37 @@ describe("the table of blocks", () => {
     expect(probesOf(await explained(() => store.findMemberSets(three, small)))).toBe(3 * probes);
   });
 
+  it.each(Object.entries(knowledge))("that %s is not read for shards that nobody asked about", async (_, learn) => {
+    const { store, explained } = await openExplained();
+    let large: MemberSet[] = [];
+    await learn(
+      () => fullSets(store, [0, 0, 1]),
+      async () => {
+        large = await fullSets(store, Array<number>(6).fill(10));
+      },
+    );
+    // A filter and a block of each.
+    expect(rowsOf(await explained(() => store.findMemberSets(ada, large)))).toBe(2 * large.length);
+    const two = Buffer.concat([ada, contextHash("grace") as ContextHashes]);
+    expect(rowsOf(await explained(() => store.findMemberSets(two, large)))).toBe(2 * 2 * large.length);
+  });
+
+  it("is not read for sets that nobody asked about", async () => {
+    const { store, explained } = await openExplained();
+    const sets: MemberSet[] = [];
+    for (let number = 0; number < 120; number++) sets.push(await fullSet(store, 0, 0));
+    const scattered = sets.filter((_, index) => index % 12 === 0);
+    const neighbours = sets.slice(40, 50);
+    for (const known of [false, true]) {
+      if (known) await admin.query(`VACUUM ANALYZE "${schema}".rollcall_blocks`);
+      expect(rowsOf(await explained(() => store.findMemberSets(ada, scattered)))).toBe(scattered.length);
+      expect(rowsOf(await explained(() => store.findMemberSets(ada, neighbours)))).toBe(neighbours.length);
+      const two = Buffer.concat([ada, contextHash("grace") as ContextHashes]);
+      expect(rowsOf(await explained(() => store.findMemberSets(two, scattered)))).toBe(2 * scattered.length);
+      expect(rowsOf(await explained(() => store.findMemberSets(two, neighbours)))).toBe(2 * neighbours.length);
+    }
+  });
+
   it("is not gone to for sets whose filters lack the context", async () => {
     const { store, explained } = await openExplained();
     const sets: MemberSet[] = [];

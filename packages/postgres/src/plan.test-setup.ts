@@ -9,15 +9,16 @@ interface PlanNode {
   readonly "Node Type": string;
   readonly "Relation Name"?: string;
   readonly "Actual Loops": number;
-  /** In each loop. */
+  /** In each loop, and beside these those that were looked at and left out. */
   readonly "Actual Rows": number;
+  readonly "Rows Removed by Filter"?: number;
   readonly "Subplans Removed"?: number;
   readonly Plans?: readonly PlanNode[];
 }
 
 /** What became of the statements of a call. */
 export interface Explained {
-  /** What was read of tables, those that are written to as well: how, how often, and how many rows in all. */
+  /** What was read of tables, those that are written to as well: how, how often, and how many rows were looked at in all. */
   readonly reads: readonly {
     readonly table: string;
     readonly how: string;
@@ -64,7 +65,8 @@ export async function explainingClient(settings: Readonly<Record<string, string>
       const ran = plans.flatMap(nodesOf).filter((node) => node["Actual Loops"] > 0);
       return {
         reads: ran.flatMap((node) => {
-          const { "Relation Name": table, "Node Type": how, "Actual Loops": loops, "Actual Rows": rows } = node;
+          const { "Relation Name": table, "Node Type": how, "Actual Loops": loops } = node;
+          const rows = node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0);
           return table === undefined || how === "ModifyTable" ? [] : [{ table, how, loops, rows: rows * loops }];
         }),
         removedAtStart: ran.reduce((sum, node) => sum + (node["Subplans Removed"] ?? 0), 0),

@@ -1,11 +1,8 @@
-// What is in the schema: tables, the functions that write members, and what analysts read. One entry for each version of the layout,
+// What is in the schema: tables, the functions that write and find members, and what analysts read. One entry for each version of the layout,
 // never changed once released. Names begin with rollcall_, so that a schema may be shared with other tables.
 
 /** The layout that this version reads and writes: as many migrations as there are. */
 export const LAYOUT = 1;
-
-/** So few are looked up without their filters: going through these takes about as long as reading the blocks. */
-const FEW_SETS = 4;
 
 /** Tables, with the rights that a process needs that syncs. One that only asks needs SELECT. */
 export const TABLE_RIGHTS: ReadonlyMap<string, readonly string[]> = new Map([
@@ -91,7 +88,7 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
 
     -- The members of one set in one shard, in any order, and a Bloom filter of them: two bits for each member, of 512. It has the bits
     -- of all members, and may have more. The primary key holds it, and has the blocks of one shard side by side: a lookup goes past
-    -- most sets that a context is not in without reading their blocks. By the other index a set is scanned and dropped.
+    -- most sets that a context is not in without reading their blocks. The other index has the blocks of one set side by side.
     -- What a drop or a merge leaves behind is cleared early and not when a fifth of the table is dead. A row keeps what it
     -- replaces on its page as long as there is room (fillfactor), which spares most of the log. A block that has grown stays in its
     -- row for as long as a page can hold it.
@@ -143,14 +140,14 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
     END
     $body$;
 
-    -- The two bits of a member: one in each half, by its last two bytes.
+    -- The two bits of a member: one in each half, by its last two bytes. A part of the layout, as the client computes them too.
     CREATE FUNCTION ${schema}.rollcall_filter(member uuid) RETURNS bit
       LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $body$
       SELECT set_bit(set_bit(0::bit(512), get_byte(uuid_send(member), 14), 1), 256 + get_byte(uuid_send(member), 15), 1)
     $body$;
 
-    -- Changes one block and counts; p_filter has the bits of what is added. Only after rollcall_admit, in the same transaction. Never by reading the whole table: a plan that
-    -- was made while the table was small would, and the server keeps plans.
+    -- Changes one block and counts; p_filter has the bits of what is added. Only after rollcall_admit, in the same transaction. Never by
+    -- reading the whole table: a plan that was made while the table was small would, and the server keeps plans.
     CREATE FUNCTION ${schema}.rollcall_write_block(
       p_set bigint, p_shard int, p_filter bit(512), p_adds uuid[], p_removes uuid[], OUT added int, OUT removed int
     ) LANGUAGE plpgsql SET enable_seqscan = off AS $body$
@@ -206,13 +203,16 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
     END
     $body$;
 
-    -- The sets out of p_sets that a context is in, whose shard in them is p_shard and whose bits are p_filter: what the filters leave
-    -- is probed. Here, because the server keeps the plans of a function and makes that of a statement anew each time, which takes longer
-    -- than the lookup; and never by reading the whole table, as above.
-    CREATE FUNCTION ${schema}.rollcall_find_one(p_sets bigint[], p_shard int, p_filter bit(512), p_hash uuid) RETURNS bigint[]
-      LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $body$
+    -- The sets out of p_sets, from p_least to p_most, that a context is in, whose shard in them is p_shard and whose bits are p_filter.
+    -- Where these numbers are close together: by the filters of all sets between them, and then the blocks of those that are left.
+    -- Else, so that sets that were not asked about cost nothing, and where there are few: block by block. Here, because the server keeps
+    -- the plans of a function and makes that of a statement anew each time, which takes longer than the lookup; and never by reading
+    -- the whole table, as above.
+    CREATE FUNCTION ${schema}.rollcall_find_one(
+      p_sets bigint[], p_least bigint, p_most bigint, p_shard int, p_filter bit(512), p_hash uuid
+    ) RETURNS bigint[] LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $body$
     BEGIN
-      IF cardinality(p_sets) <= ${FEW_SETS} THEN
+      IF cardinality(p_sets) <= 4 OR p_most - p_least >= 4 * cardinality(p_sets) THEN
         RETURN ARRAY(
           SELECT s.id FROM unnest(p_sets) AS s (id)
           WHERE p_hash = ANY (
@@ -222,40 +222,41 @@ const MIGRATIONS: readonly ((schema: string) => string)[] = [
         SELECT likely.set_id
         FROM (
           SELECT b.set_id FROM ${schema}.rollcall_blocks b
-          WHERE b.shard = p_shard AND b.set_id = ANY (p_sets) AND (b.filter & p_filter) = p_filter
+          WHERE b.shard = p_shard AND b.set_id BETWEEN p_least AND p_most AND (b.filter & p_filter) = p_filter
           OFFSET 0
         ) AS likely
-        WHERE p_hash = ANY (
+        WHERE likely.set_id = ANY (p_sets) AND p_hash = ANY (
           (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = p_shard AND b.set_id = likely.set_id)::uuid[]));
     END
     $body$;
 
     -- The same for many contexts, or for sets of several sizes: each line of the arrays asks about p_sets[first : last].
     CREATE FUNCTION ${schema}.rollcall_find(
-      p_sets bigint[], p_firsts int[], p_lasts int[], p_shards int[], p_filters bit(512)[], p_hashes uuid[]
-    ) RETURNS TABLE (line bigint, id bigint)
+      p_sets bigint[], p_least bigint, p_most bigint,
+      p_firsts int[], p_lasts int[], p_shards int[], p_filters bit(512)[], p_hashes uuid[]
+    ) RETURNS TABLE (line bigint, ids bigint[])
       LANGUAGE plpgsql STABLE PARALLEL SAFE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $body$
     BEGIN
-      IF cardinality(p_sets) <= ${FEW_SETS} THEN
+      IF cardinality(p_sets) <= 4 OR p_most - p_least >= 4 * cardinality(p_sets) THEN
         RETURN QUERY
-          SELECT asked.line, s.id
-          FROM unnest(p_firsts, p_lasts, p_shards, p_hashes) WITH ORDINALITY AS asked (first, last, shard, hash, line),
-            unnest(p_sets[asked.first : asked.last]) AS s (id)
-          WHERE asked.hash = ANY (
-            (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = asked.shard AND b.set_id = s.id)::uuid[]);
+          SELECT asked.line, ARRAY(
+            SELECT s.id FROM unnest(p_sets[asked.first : asked.last]) AS s (id)
+            WHERE asked.hash = ANY (
+              (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = asked.shard AND b.set_id = s.id)::uuid[]))
+          FROM unnest(p_firsts, p_lasts, p_shards, p_hashes) WITH ORDINALITY AS asked (first, last, shard, hash, line);
         RETURN;
       END IF;
       RETURN QUERY
-        SELECT asked.line, likely.set_id
-        FROM unnest(p_firsts, p_lasts, p_shards, p_filters, p_hashes) WITH ORDINALITY AS asked (first, last, shard, filter, hash, line),
-          LATERAL (
+        SELECT asked.line, ARRAY(
+          SELECT likely.set_id
+          FROM (
             SELECT b.set_id FROM ${schema}.rollcall_blocks b
-            WHERE b.shard = asked.shard AND b.set_id = ANY (p_sets[asked.first : asked.last])
-              AND (b.filter & asked.filter) = asked.filter
+            WHERE b.shard = asked.shard AND b.set_id BETWEEN p_least AND p_most AND (b.filter & asked.filter) = asked.filter
             OFFSET 0
           ) AS likely
-        WHERE asked.hash = ANY (
-          (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = asked.shard AND b.set_id = likely.set_id)::uuid[]);
+          WHERE likely.set_id = ANY (p_sets[asked.first : asked.last]) AND asked.hash = ANY (
+            (SELECT b.members FROM ${schema}.rollcall_blocks b WHERE b.shard = asked.shard AND b.set_id = likely.set_id)::uuid[]))
+        FROM unnest(p_firsts, p_lasts, p_shards, p_filters, p_hashes) WITH ORDINALITY AS asked (first, last, shard, filter, hash, line);
     END
     $body$;
 

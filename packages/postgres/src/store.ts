@@ -158,13 +158,14 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
       const [size, ...otherSizes] = asked.sizes;
       // The usual question: one context, among sets of one size.
       if (size !== undefined && otherSizes.length === 0 && hashes.length === CONTEXT_HASH_BYTES) {
-        const values = [asked.ids, shardOf(hashes, 0, size.shardBits), filterOf(hashes), uuidOf(hashes)];
+        const values = [...asked.values, shardOf(hashes, 0, size.shardBits), filterOf(hashes), uuidOf(hashes)];
         const [row] = await read(statements.findOne, values, { prepared: true });
-        return [Array.from((row?.ids ?? []) as string[], (id) => Number(id) as MemberSetId)];
+        return [memberSetIds(row?.ids ?? [])];
       }
       const found: MemberSetId[][] = Array.from({ length: hashCount(hashes) }, () => []);
+      if (size === undefined) return found;
       const rows = await read(statements.find, lookupValues(hashes, asked));
-      for (const { line, id } of rows) found[(Number(line) - 1) % found.length]?.push(Number(id) as MemberSetId);
+      for (const { line, ids } of rows) found[(Number(line) - 1) % found.length]?.push(...memberSetIds(ids));
       return found;
     },
     async *scanMembers(set) {
@@ -219,9 +220,11 @@ function blockValues(blocks: readonly Block[]): unknown[] {
   ];
 }
 
-/** The sets of a lookup, those of one size next to each other: their ids, and for each size where it begins and ends among them, from 1. */
+/** The sets of a lookup, those of one size next to each other. */
 interface AskedSets {
-  readonly ids: string;
+  /** Their ids, the least and the greatest of them: as values for parameters. */
+  readonly values: readonly [ids: string, least: number, most: number];
+  /** For each size where it begins and ends among the ids, from 1. */
   readonly sizes: readonly { readonly shardBits: number; readonly first: number; readonly last: number }[];
 }
 
@@ -237,13 +240,14 @@ function askedAbout(among: readonly MemberSet[]): AskedSets {
     ids.push(...ofSize);
     return { shardBits, first, last: ids.length };
   });
-  const asked = { ids: numbers(ids), sizes };
+  const values = [numbers(ids), Math.min(...ids), Math.max(...ids)] as const;
+  const asked = { values, sizes };
   askedSets.set(among, asked);
   return asked;
 }
 
 /** The sets; for each size all hashes, a line for each: which sets to look into, and where; and the hashes themselves. */
-function lookupValues(hashes: ContextHashes, { ids, sizes }: AskedSets): unknown[] {
+function lookupValues(hashes: ContextHashes, { values, sizes }: AskedSets): unknown[] {
   const [firsts, lasts, shards]: [number[], number[], number[]] = [[], [], []];
   for (const { shardBits, first, last } of sizes) {
     for (let index = 0; index < hashCount(hashes); index++) {
@@ -254,7 +258,11 @@ function lookupValues(hashes: ContextHashes, { ids, sizes }: AskedSets): unknown
   }
   const each = Array.from({ length: hashCount(hashes) }, (_, index) => hashAt(hashes, index));
   const lines = sizes.flatMap(() => each);
-  return [ids, numbers(firsts), numbers(lasts), numbers(shards), encodeFilters(lines), encodeHashes(lines)];
+  return [...values, numbers(firsts), numbers(lasts), numbers(shards), encodeFilters(lines), encodeHashes(lines)];
+}
+
+function memberSetIds(ids: unknown): MemberSetId[] {
+  return (ids as readonly string[]).map((id) => Number(id) as MemberSetId);
 }
 
 function uuidOf(hash: ContextHashes): string {
@@ -295,9 +303,10 @@ function statementsFor(schema: string) {
         OFFSET 0
       ) AS changed ON true
       GROUP BY fence.refusal`,
-    findOne: `SELECT ${schema}.rollcall_find_one($1::bigint[], $2::int, $3::bit(512), $4::uuid) AS ids`,
+    findOne: `SELECT ${schema}.rollcall_find_one($1::bigint[], $2::bigint, $3::bigint, $4::int, $5::bit(512), $6::uuid) AS ids`,
     find: `
-      SELECT line, id FROM ${schema}.rollcall_find($1::bigint[], $2::int[], $3::int[], $4::int[], $5::bit(512)[], $6::uuid[])`,
+      SELECT line, ids FROM ${schema}.rollcall_find(
+        $1::bigint[], $2::bigint, $3::bigint, $4::int[], $5::int[], $6::int[], $7::bit(512)[], $8::uuid[])`,
     // By ranges. Without statistics a planner would read all that is left of the set and sort it, for the first so many in order.
     scan: `
       SELECT array_send(b.members) AS members FROM ${blocks} b
