@@ -28,7 +28,7 @@ export async function touchedBuffers({ url, contexts }: Load): Promise<TouchedBu
   // Each statement about members is explained before it is sent.
   const store = createPostgresStore({
     async query(query) {
-      if (/rollcall_(?:blocks|find)\b/.test(query.text) && query.values !== undefined) await explain(query);
+      if (/rollcall_(?:blocks|find)/.test(query.text) && query.values !== undefined) await explain(query);
       return client.query(query);
     },
   });
