@@ -33,9 +33,10 @@ describe("a full disk", () => {
       const { host, port, user, password, database } = server();
       occupant = new pg.Client({ host, port, user, password, database });
       await occupant.connect();
-      // A new file for the log first, so that the server does not need one while there is no room.
-      await occupant.query("SELECT pg_switch_wal()");
+      // A new file for the log first, so that the server does not need one while there is no room. And after the checkpoint: a file that this
+      // removed would make room only when the last connection that has it open writes again.
       await occupant.query("CHECKPOINT");
+      await occupant.query("SELECT pg_switch_wal()");
       // Pages that the table has in reserve are taken…
       await occupant.query(`
         INSERT INTO rollcall.rollcall_blocks (set_id, shard, filter, members)
