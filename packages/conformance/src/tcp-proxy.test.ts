@@ -146,6 +146,18 @@ describe("a TCP proxy", () => {
     await until("the answer came", () => client.text === "re:1re:2");
   });
 
+  it("freezes at a request, if told so, and holds that one and what comes after it", async () => {
+    const client = await open();
+    proxy.freeze({ at: (request) => request.includes("2") });
+    await ask(client, "1");
+    client.socket.write("2");
+    await expect(until("nothing comes", () => received !== "1", { timeoutMs: 100 })).rejects.toThrow();
+    client.socket.write("3");
+    await expect(until("nothing comes", () => received !== "1", { timeoutMs: 100 })).rejects.toThrow();
+    await proxy.resume();
+    await until("both came", () => received === "123");
+  });
+
   it("swallows what comes while it is frozen, if told so", async () => {
     const client = await open();
     await ask(client, "1");

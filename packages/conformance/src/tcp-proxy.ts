@@ -25,8 +25,11 @@ export interface TcpProxy {
   cut(options?: { readonly newOnes?: "accepted" | "refused" }): void;
   /** From now on bytes arrive `ms` milliseconds later, in each direction. 0 ends it. */
   delay(ms: number): void;
-  /** Stops forwarding in both directions, and keeps all connections open. What comes is held, or swallowed for good. */
-  freeze(options?: { readonly bytes?: "held" | "swallowed" }): void;
+  /**
+   * Stops forwarding in both directions, and keeps all connections open. What comes is held, or swallowed for good. With `at`, it
+   * waits for a request for which that is true, and begins with that; a request may come in several pieces.
+   */
+  freeze(options?: { readonly bytes?: "held" | "swallowed"; readonly at?: (request: Buffer) => boolean }): void;
   /** Tells every client that no more will come, and goes on with what it sends. */
   halfClose(): void;
   /**
@@ -49,6 +52,9 @@ export interface TcpProxy {
 interface Weather {
   delayMs: number;
   frozen: "held" | "swallowed" | undefined;
+  freezeAt: ((request: Buffer) => boolean) | undefined;
+  /** What becomes of bytes once it is frozen. */
+  freezing: "held" | "swallowed";
   dropAfter: ((request: Buffer) => boolean) | undefined;
   hook: ReplyHook | undefined;
   replacement: { readonly from: Buffer; readonly to: Buffer } | undefined;
@@ -57,6 +63,8 @@ interface Weather {
 const calm: Readonly<Weather> = {
   delayMs: 0,
   frozen: undefined,
+  freezeAt: undefined,
+  freezing: "held",
   dropAfter: undefined,
   hook: undefined,
   replacement: undefined,
@@ -98,8 +106,9 @@ export async function startTcpProxy(target: ProxyTarget): Promise<TcpProxy> {
     delay(ms) {
       weather.delayMs = ms;
     },
-    freeze({ bytes = "held" } = {}) {
-      weather.frozen = bytes;
+    freeze({ bytes = "held", at } = {}) {
+      if (at === undefined) weather.frozen = bytes;
+      else Object.assign(weather, { freezeAt: at, freezing: bytes });
     },
     halfClose() {
       for (const connection of open) connection.endReplies();
@@ -162,6 +171,7 @@ class Connection {
   #passRequest(bytes: Buffer): void {
     // Judged when it comes, so that the reply to it cannot slip through.
     if (this.#weather.dropAfter?.(bytes)) this.#armed = true;
+    if (this.#weather.freezeAt?.(bytes)) this.#weather.frozen = this.#weather.freezing;
     this.#requests.push(bytes);
   }
 

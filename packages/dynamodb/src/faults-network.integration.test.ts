@@ -13,7 +13,6 @@ networkFaults({
       ["its record", /PutItem[\s\S]*fence_holder/],
     ],
   },
-  // A block of a set that was dropped is in nobody's way, and goes with a later drop. And a merge that was held up may hang on a request
-  // that only reads: then there is nothing to refuse. What the segment holds afterwards is compared all the same.
-  refusals: { merge: undefined, replace: undefined },
+  // A block of a set that was dropped is in nobody's way, and goes with a later drop.
+  refusals: { merge: "ConditionalCheckFailed", replace: undefined },
 });

@@ -107,12 +107,17 @@ export async function forgetSwallowed(proxy: TcpProxy): Promise<void> {
   await proxy.resume();
 }
 
+/** Whether a piece of a request has `what` in it. */
+export function holds(request: Buffer, what: string | RegExp): boolean {
+  return request.toString("latin1").search(what) >= 0;
+}
+
 /** Loses the reply to the next request that holds `what`, once. */
 export function loseReply(proxy: TcpProxy, what: string | RegExp): void {
   let isLost = false;
   proxy.dropReplies({
     after(request) {
-      const isIt = !isLost && request.toString("latin1").search(what) >= 0;
+      const isIt = !isLost && holds(request, what);
       isLost ||= isIt;
       return isIt;
     },
