@@ -1,6 +1,6 @@
 // merge-dynamodb: what changes of a segment consume on DynamoDB, beside other segments.
 
-import { measureConsumption } from "@rollcall/core";
+import { createRollcall, measureConsumption } from "@rollcall/core";
 import { keyOf } from "./audience.js";
 import { atMost, type Benchmark, membersText, round } from "./benchmark.js";
 import { PEER_WRITE_UNITS } from "./context-items.js";
@@ -48,7 +48,6 @@ async function changeSegments(input: {
           blocks.push(consumed()?.writeUnits ?? 0);
           return changes;
         });
-      const { createRollcall } = await import("@rollcall/core");
       const counting = createRollcall({ ...store, writeBlocks }, { expectedContexts: contexts });
       const merges: number[] = [];
       for (let change = 0; change < SINGLE_CHANGES; change++) {

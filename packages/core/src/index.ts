@@ -45,6 +45,7 @@ export {
   requireFence,
   requireOwnFence,
 } from "./fence.js";
+export { type HandleState, requireOpen } from "./handle-state.js";
 export {
   deltaSchema,
   jsonSchemas,
@@ -69,7 +70,7 @@ export {
   type SegmentKey,
   segmentKeySchema,
 } from "./names.js";
-export { type ErrorMeaning, errorMeaning, networkMeanings } from "./native-error.js";
+export { type ErrorMeaning, errorMeaning, nativeCode, networkMeanings } from "./native-error.js";
 export { findStoreFactory, type OpenStoreOptions, openStore } from "./open-store.js";
 export { createPace, type Pace, type PaceOptions } from "./pace.js";
 export { createSegmentReader, type ReaderStats, type SegmentReader, type SegmentReaderOptions } from "./reader.js";
@@ -135,3 +136,4 @@ export {
   type Timeline,
 } from "./store.js";
 export { syncOptionsSchema } from "./sync-request.js";
+export { parseUrlParameters, type UrlParameters, unreadableUrl } from "./url-parameters.js";

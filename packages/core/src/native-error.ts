@@ -14,6 +14,11 @@ export function errorMeaning(code: RollcallErrorCode, what: string): ErrorMeanin
   return { code, what };
 }
 
+/** The code that Node, or a database's client, gave an error; empty if none. */
+export function nativeCode(error: unknown): string {
+  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
+}
+
 /** What Node says of certificates (nodejs.org/api/tls.html, "X509 certificate error codes"). */
 const CERTIFICATE_CODES = [
   "CERT_HAS_EXPIRED",

@@ -1,5 +1,9 @@
 // Many requests for one call: in groups as large as DynamoDB takes, and none under way any more when the call ends.
 
+/** Items that one BatchGetItem and one BatchWriteItem take. */
+export const KEYS_PER_READ = 100;
+export const KEYS_PER_WRITE = 25;
+
 /** `items` in arrays of `size`. */
 export function* chunksOf<T>(items: Iterable<T>, size: number): Generator<T[]> {
   let chunk: T[] = [];

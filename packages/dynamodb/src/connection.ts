@@ -3,7 +3,7 @@
 
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
-import { countConsumption, createPace, handleNotOpen, RollcallError } from "@rollcall/core";
+import { countConsumption, createPace, type HandleState, RollcallError, requireOpen } from "@rollcall/core";
 import { isRefusedForLoad, LEFT_OVER, storeError } from "./native-error.js";
 
 /** The most requests under way at once, of reads and of writes. */
@@ -77,24 +77,15 @@ function requireWhole(output: unknown): void {
   throw storeError(cause);
 }
 
-/** Whether a handle may be used. */
-export interface HandleState {
-  opened: boolean;
-  closed: boolean;
-}
-
 /** `connection`, refused before it was opened and after it was closed. */
 export function whileOpen(connection: Connection, environment: string, state: HandleState): Connection {
-  function requireOpen(): void {
-    if (!state.opened || state.closed) throw handleNotOpen(environment, state.closed ? "closed" : "not opened");
-  }
   return {
     async read(send) {
-      requireOpen();
+      requireOpen(environment, state);
       return connection.read(send);
     },
     async write(send) {
-      requireOpen();
+      requireOpen(environment, state);
       return connection.write(send);
     },
   };

@@ -4,6 +4,7 @@ import {
   type ErrorMeaning,
   isRollcallError,
   errorMeaning as meaning,
+  nativeCode,
   networkMeanings,
   RollcallError,
 } from "@rollcall/core";
@@ -162,7 +163,7 @@ function meaningOf(cause: unknown): ErrorMeaning {
   const codes = cancellationCodes(cause);
   if (codes.some((code) => CANCELLED_FOR_LOAD.has(code)))
     return codes.includes("TransactionConflict") ? COLLISION : LOAD;
-  const known = MEANINGS.get(nameOf(cause)) ?? MEANINGS.get(codeOf(cause));
+  const known = MEANINGS.get(nameOf(cause)) ?? MEANINGS.get(nativeCode(cause));
   if (known !== undefined) return known;
   const status = statusOf(cause);
   if (status === undefined) return UNREACHABLE;
@@ -178,10 +179,6 @@ function actionIn(cause: unknown): string {
 
 function nameOf(cause: unknown): string {
   return cause instanceof Error ? cause.name : "";
-}
-
-function codeOf(cause: unknown): string {
-  return typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
 }
 
 function statusOf(cause: unknown): number | undefined {

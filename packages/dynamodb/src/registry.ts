@@ -23,6 +23,7 @@ import {
   type StoreRecords,
   type SyncReport,
 } from "@rollcall/core";
+import { chunksOf, KEYS_PER_WRITE } from "./batch.js";
 import type { Connection } from "./connection.js";
 import { EPOCH_PREFIX, type ItemKey, type ItemKeys, tokenBytes } from "./item-key.js";
 import { cancellationCodes, isConditionFailure } from "./native-error.js";
@@ -57,12 +58,9 @@ export function createRegistry(connection: Connection, { environment, table, key
     const ofSegment = { ...partition(keys.history(key)), ScanIndexForward: false, ProjectionExpression: "p, s" };
     const items = await queryAll(connection, { ...base, ...ofSegment });
     const old = items.slice(HISTORY_LIMIT).map(({ p, s }) => ({ DeleteRequest: { Key: { p, s } } }));
-    for (let from = 0; from < old.length; from += 25) {
+    for (const chunk of chunksOf(old, KEYS_PER_WRITE)) {
       // What it leaves over goes with the next trim.
-      const batch = new BatchWriteCommand({
-        ReturnConsumedCapacity: "TOTAL",
-        RequestItems: { [table]: old.slice(from, from + 25) },
-      });
+      const batch = new BatchWriteCommand({ ReturnConsumedCapacity: "TOTAL", RequestItems: { [table]: chunk } });
       await write((client, call) => client.send(batch, call));
     }
   }

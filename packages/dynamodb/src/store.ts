@@ -17,6 +17,7 @@ import {
   type EnvironmentName,
   environmentNameSchema,
   type Fence,
+  type HandleState,
   handleNotOpen,
   hashCount,
   type MemberSet,
@@ -31,9 +32,9 @@ import {
   type StoreCapabilities,
   type StoredMemberSet,
 } from "@rollcall/core";
-import { chunksOf, forEach } from "./batch.js";
+import { chunksOf, forEach, KEYS_PER_READ, KEYS_PER_WRITE } from "./batch.js";
 import { clientFor, requireSingleAttempts } from "./client.js";
-import { createConnection, type HandleState, MOST_REQUESTS, whileOpen } from "./connection.js";
+import { createConnection, MOST_REQUESTS, whileOpen } from "./connection.js";
 import {
   chooseShardBits,
   fenceMark,
@@ -61,9 +62,6 @@ const CAPABILITIES: StoreCapabilities = {
   countsConsumption: true,
 };
 
-/** Items that one BatchGetItem and one BatchWriteItem take. */
-const KEYS_PER_READ = 100;
-const KEYS_PER_WRITE = 25;
 /** Batches that a scan or a drop has under way at once. */
 const BATCHES_AT_ONCE = 8;
 /** How long a request may be under way: AWS takes a signature for minutes. Then some. */

@@ -1,7 +1,7 @@
 // lmdb: URLs, and the factory that `openStore` finds by their scheme.
 
 import { fileURLToPath } from "node:url";
-import { RollcallError, type StoreFactory } from "@rollcall/core";
+import { RollcallError, type StoreFactory, unreadableUrl } from "@rollcall/core";
 import { createLmdbStore } from "./store.js";
 
 /**
@@ -55,6 +55,4 @@ function readOnlyOf(query: string): boolean {
   return value === "true";
 }
 
-function unreadable(hint: string): RollcallError {
-  return new RollcallError("invalid_request", `the lmdb: URL is not valid: ${hint}`);
-}
+const unreadable = (hint: string) => unreadableUrl("lmdb", hint);

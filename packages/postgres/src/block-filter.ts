@@ -19,9 +19,9 @@ export function filterOf(hashes: ContextHashes): Buffer {
   return filter;
 }
 
-/** The filter of each of `runs`: a value for a parameter of type `bit(512)[]`. */
-export function encodeFilters(runs: readonly ContextHashes[]): Buffer {
-  return binaryArray(BIT_TYPE, HEAD_BYTES + FILTER_BYTES, runs.map(filterOf));
+/** Filters as {@link filterOf} makes them: a value for a parameter of type `bit(512)[]`. */
+export function encodeFilters(filters: readonly Buffer[]): Buffer {
+  return binaryArray(BIT_TYPE, HEAD_BYTES + FILTER_BYTES, filters);
 }
 
 function set(filter: Buffer, bit: number): void {

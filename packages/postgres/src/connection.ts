@@ -2,7 +2,7 @@
 // Each statement is a transaction of its own, so any connection will do for the next, and a pooler may choose it.
 
 import { createHash } from "node:crypto";
-import { handleNotOpen, isRollcallError, RollcallError } from "@rollcall/core";
+import { type HandleState, isRollcallError, RollcallError, requireOpen } from "@rollcall/core";
 import { isForgotten, storeError } from "./native-error.js";
 
 /** What is needed of a client: a `Pool` or a `Client` of pg 8, or anything else with this method. It must not resend. */
@@ -99,17 +99,6 @@ function nameOf(text: string): string {
     names.set(text, name);
   }
   return name;
-}
-
-/** Whether a handle may be used. */
-export interface HandleState {
-  opened: boolean;
-  closed: boolean;
-}
-
-/** @throws `closed` before a handle was opened and after it was closed. */
-export function requireOpen(environment: string, { opened, closed }: HandleState): void {
-  if (!opened || closed) throw handleNotOpen(environment, closed ? "closed" : "not opened");
 }
 
 /** `connection`, refused before it was opened and after it was closed. */

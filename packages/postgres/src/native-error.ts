@@ -5,6 +5,7 @@ import {
   handleNotOpen,
   isRollcallError,
   errorMeaning as meaning,
+  nativeCode,
   networkMeanings,
   RollcallError,
 } from "@rollcall/core";
@@ -106,7 +107,7 @@ const CLOSED = /Cannot use a pool after calling end|Client was closed and is not
 
 /** Whether the server process did not know what was prepared, or knew it though it was new to the client; nothing was run. */
 export function isForgotten(cause: unknown): boolean {
-  return ["26000", "42P05"].includes(codeOf(cause));
+  return ["26000", "42P05"].includes(nativeCode(cause));
 }
 
 /** The error to throw instead of `cause`; one that is a `RollcallError` already stays as it is. */
@@ -123,10 +124,6 @@ export function storeError(cause: unknown, environment: string): RollcallError {
 function meaningOf(cause: unknown, message: string): ErrorMeaning {
   const spoken = BY_MESSAGE.find(([words]) => words.test(message))?.[1];
   if (spoken !== undefined) return spoken;
-  const code = codeOf(cause);
+  const code = nativeCode(cause);
   return MEANINGS.get(code) ?? (SQLSTATE.test(code) ? REFUSED_STATEMENT : UNREACHABLE);
-}
-
-function codeOf(cause: unknown): string {
-  return typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
 }

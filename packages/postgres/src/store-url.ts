@@ -1,6 +1,6 @@
 // postgres: URLs: what one names.
 
-import { RollcallError } from "@rollcall/core";
+import { parseUrlParameters, type UrlParameters, unreadableUrl } from "@rollcall/core";
 import type { PostgresStoreOptions } from "./store-options.js";
 
 const PARAMETERS: readonly string[] = [
@@ -40,10 +40,7 @@ export function parseStoreUrl(url: string): PostgresUrl {
   if (match === null)
     throw unreadable("write postgres://user:password@host:port/database, one host, and percent-encode @ : / ? and #");
   const [, login = "", host = "", port = "5432", database = "", query = ""] = match;
-  const parameters = new URLSearchParams(query);
-  // Without its name: it may be the rest of a password that holds a ?.
-  if ([...parameters.keys()].some((name) => !PARAMETERS.includes(name)))
-    throw unreadable(`a parameter is not known; known are ${PARAMETERS.join(", ")}`);
+  const parameters = parseUrlParameters("postgres", query, PARAMETERS);
   if (Number(port) < 1 || Number(port) > 65_535) throw unreadable("a port is a number from 1 to 65535");
   const [user, password] = splitAt(login, ":");
   return {
@@ -53,13 +50,13 @@ export function parseStoreUrl(url: string): PostgresUrl {
     port: Number(port),
     database: decoded(database),
     sslMode: sslModeOf(parameters),
-    rootCertificate: parameters.get("sslrootcert") ?? undefined,
-    maxConnections: wholeNumber(parameters, "maxConnections") ?? 10,
+    rootCertificate: parameters.text("sslrootcert"),
+    maxConnections: parameters.wholeNumber("maxConnections") ?? 10,
     options: {
-      schema: parameters.get("schema") ?? undefined,
-      readOnly: flagOf(parameters, "readOnly") ?? false,
-      timeoutMs: wholeNumber(parameters, "timeoutMs"),
-      listen: flagOf(parameters, "listen"),
+      schema: parameters.text("schema"),
+      readOnly: parameters.flag("readOnly") ?? false,
+      timeoutMs: parameters.wholeNumber("timeoutMs"),
+      listen: parameters.flag("listen"),
     },
   };
 }
@@ -79,9 +76,9 @@ function decoded(text: string): string | undefined {
   }
 }
 
-function sslModeOf(parameters: URLSearchParams): SslMode {
+function sslModeOf(parameters: UrlParameters): SslMode {
   const byDefault = parameters.has("sslrootcert") ? "verify-full" : "disable";
-  const mode = parameters.get("sslmode") ?? byDefault;
+  const mode = parameters.text("sslmode") ?? byDefault;
   if (mode !== "disable" && mode !== "require" && mode !== "verify-full")
     throw unreadable("sslmode is disable, require or verify-full");
   if (mode !== "verify-full" && parameters.has("sslrootcert"))
@@ -89,20 +86,4 @@ function sslModeOf(parameters: URLSearchParams): SslMode {
   return mode;
 }
 
-function flagOf(parameters: URLSearchParams, name: string): boolean | undefined {
-  const value = parameters.get(name);
-  if (value === null) return undefined;
-  if (value !== "true" && value !== "false") throw unreadable(`${name} is true or false`);
-  return value === "true";
-}
-
-function wholeNumber(parameters: URLSearchParams, name: string): number | undefined {
-  const text = parameters.get(name);
-  if (text === null) return undefined;
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw unreadable(`${name} is a whole number from 1 on`);
-  return Number(text);
-}
-
-function unreadable(hint: string): RollcallError {
-  return new RollcallError("invalid_request", `the postgres: URL is not valid: ${hint}`);
-}
+const unreadable = (hint: string) => unreadableUrl("postgres", hint);

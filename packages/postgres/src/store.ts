@@ -10,6 +10,7 @@ import {
   environmentNameSchema,
   type Fence,
   type FenceRefusal,
+  type HandleState,
   handleNotOpen,
   hashAt,
   hashCount,
@@ -19,6 +20,7 @@ import {
   parseName,
   RollcallError,
   refusedByFence,
+  requireOpen,
   type SegmentKey,
   type SegmentStore,
   STORE_PORT_VERSION,
@@ -29,7 +31,7 @@ import {
 } from "@rollcall/core";
 import { decodeHashes, encodeHashes } from "./binary-array.js";
 import { encodeFilters, filterOf } from "./block-filter.js";
-import { createConnection, type HandleState, type PostgresClient, requireOpen, whileOpen } from "./connection.js";
+import { createConnection, type PostgresClient, whileOpen } from "./connection.js";
 import { type ClientSource, channelOf, clientSource, listenOn } from "./epoch-channel.js";
 import { openEnvironment } from "./layout.js";
 import { poolFor } from "./pool.js";
@@ -214,7 +216,7 @@ function blockValues(blocks: readonly Block[]): unknown[] {
     numbers(inOrder.map(({ shard }) => shard)),
     numbers(ends(({ adds }) => adds)),
     numbers(ends(({ removes }) => removes)),
-    encodeFilters(inOrder.map(({ adds }) => adds)),
+    encodeFilters(inOrder.map(({ adds }) => filterOf(adds))),
     encodeHashes(inOrder.map(({ adds }) => adds)),
     encodeHashes(inOrder.map(({ removes }) => removes)),
   ];
@@ -257,8 +259,9 @@ function lookupValues(hashes: ContextHashes, { values, sizes }: AskedSets): unkn
     }
   }
   const each = Array.from({ length: hashCount(hashes) }, (_, index) => hashAt(hashes, index));
-  const lines = sizes.flatMap(() => each);
-  return [...values, numbers(firsts), numbers(lasts), numbers(shards), encodeFilters(lines), encodeHashes(lines)];
+  const forEachSize = <T>(ofHashes: readonly T[]) => sizes.flatMap(() => ofHashes);
+  const [filters, lines] = [forEachSize(each.map(filterOf)), forEachSize(each)];
+  return [...values, numbers(firsts), numbers(lasts), numbers(shards), encodeFilters(filters), encodeHashes(lines)];
 }
 
 function memberSetIds(ids: unknown): MemberSetId[] {

@@ -1,6 +1,6 @@
 // redis: URLs: what one names.
 
-import { RollcallError } from "@rollcall/core";
+import { unreadableUrl } from "@rollcall/core";
 import type { RedisStoreOptions } from "./store-options.js";
 
 const PARAMETERS: readonly string[] = [
@@ -101,6 +101,4 @@ export function flagOf(parameters: URLSearchParams, name: string): boolean {
   return value === "true";
 }
 
-function unreadable(hint: string): RollcallError {
-  return new RollcallError("invalid_request", `the redis: URL is not valid: ${hint}`);
-}
+const unreadable = (hint: string) => unreadableUrl("redis", hint);

@@ -1,20 +1,20 @@
 // rollcall cost: what a workload would cost at a database that is paid by use, by the formula of its adapter.
 
-import { type CostEstimate, findStoreFactory, type MonthlyCosts, RollcallError, type UnitPrices } from "@rollcall/core";
+import {
+  type CostEstimate,
+  type CostWorkload,
+  findStoreFactory,
+  type MonthlyCosts,
+  RollcallError,
+  type UnitPrices,
+} from "@rollcall/core";
 import type { Command } from "commander";
 import { examples } from "../help.js";
 import { formatNumber, parsePositiveInteger, parsePrice, parseShare } from "../quantity.js";
 import { type Run, type Session, startSession } from "../session.js";
 import { table } from "../terminal.js";
 
-interface CostFlags {
-  readonly contexts: number;
-  readonly segments: number;
-  readonly density: number;
-  readonly changes?: number;
-  readonly changesPerMerge?: number;
-  readonly replaces?: number;
-  readonly lookups?: number;
+interface CostFlags extends Omit<CostWorkload, "reads"> {
   readonly eventual?: true;
   readonly writePrice?: number;
   readonly readPrice?: number;
