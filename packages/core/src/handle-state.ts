@@ -12,3 +12,19 @@ export interface HandleState {
 export function requireOpen(environment: string, { opened, closed }: HandleState): void {
   if (!opened || closed) throw handleNotOpen(environment, closed ? "closed" : "not opened");
 }
+
+/** The `open` of a handle: does `prepare` once, however often it is called, and anew only if that failed. */
+export function opening(environment: string, state: HandleState, prepare: () => Promise<void>): () => Promise<void> {
+  let preparing: Promise<void> | undefined;
+  return async () => {
+    if (state.closed) throw handleNotOpen(environment, "closed");
+    preparing ??= prepare();
+    try {
+      await preparing;
+      state.opened = true;
+    } catch (error) {
+      preparing = undefined;
+      throw error;
+    }
+  };
+}

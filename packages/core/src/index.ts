@@ -45,7 +45,7 @@ export {
   requireFence,
   requireOwnFence,
 } from "./fence.js";
-export { type HandleState, requireOpen } from "./handle-state.js";
+export { type HandleState, opening, requireOpen } from "./handle-state.js";
 export {
   deltaSchema,
   jsonSchemas,

@@ -20,11 +20,11 @@ import {
   environmentNameSchema,
   type Fence,
   type HandleState,
-  handleNotOpen,
   hashCount,
   type MemberSet,
   type MemberSetId,
   missingRecord,
+  opening,
   parseName,
   refusedByFence,
   requireFence,
@@ -89,7 +89,6 @@ export function createDynamoDbStore(client: DynamoDBClient | string, options: Dy
   const isStrong = lookups === "strong";
   const pages = createUsedPages(guarded, { environment, table, keys });
   const base = { TableName: table, ReturnConsumedCapacity: "TOTAL" as const };
-  let opening: Promise<void> | undefined;
 
   async function prepare(): Promise<void> {
     await requireSingleAttempts(target);
@@ -285,17 +284,7 @@ export function createDynamoDbStore(client: DynamoDBClient | string, options: Dy
     environment,
     capabilities: CAPABILITIES,
 
-    async open() {
-      if (state.closed) throw handleNotOpen(environment, "closed");
-      opening ??= prepare();
-      try {
-        await opening;
-        state.opened = true;
-      } catch (error) {
-        opening = undefined;
-        throw error;
-      }
-    },
+    open: opening(environment, state, prepare),
     async close() {
       state.closed = true;
       own?.destroy();

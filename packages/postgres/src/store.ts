@@ -11,12 +11,12 @@ import {
   type Fence,
   type FenceRefusal,
   type HandleState,
-  handleNotOpen,
   hashAt,
   hashCount,
   idsByShardBits,
   type MemberSet,
   type MemberSetId,
+  opening,
   parseName,
   RollcallError,
   refusedByFence,
@@ -77,7 +77,6 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
   const state: HandleState = { opened: false, closed: false };
   const { read, write } = whileOpen(connection, environment, state);
   const statements = statementsFor(`"${settings.schema}"`);
-  let opening: Promise<void> | undefined;
 
   const fenceValues = ({ id }: MemberSet, { segmentKey, generation, token, holder }: Fence) => {
     return [environment, id, segmentKey, generation, token, holder];
@@ -112,17 +111,7 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
     environment,
     capabilities: CAPABILITIES,
 
-    async open() {
-      if (state.closed) throw handleNotOpen(environment, "closed");
-      opening ??= openEnvironment(connection, { ...settings, environment });
-      try {
-        await opening;
-        state.opened = true;
-      } catch (error) {
-        opening = undefined;
-        throw error;
-      }
-    },
+    open: opening(environment, state, () => openEnvironment(connection, { ...settings, environment })),
     async close() {
       if (state.closed) return;
       state.closed = true;
