@@ -58,9 +58,23 @@ export type Step =
   | { readonly kind: "sweep"; readonly fault?: Fault | undefined; readonly lookMs: number }
   | { readonly kind: "wait"; readonly ms: number };
 
+/** Who takes the steps of a scenario. */
+export interface PlayOptions {
+  /**
+   * Whether handles that did their work do more, in turn, as those of processes that live on; what such a handle remembers may be out of date. Else
+   * each attempt has a handle of its own. Default `false`.
+   */
+  readonly keepsHandles?: boolean | undefined;
+}
+
 /** Plays `steps` in `environment`, which is empty, and checks everything that must hold then. */
-export async function play(t: CheckContext, environment: string, steps: readonly Step[]): Promise<void> {
-  const scenario = await createScenario(t, environment);
+export async function play(
+  t: CheckContext,
+  environment: string,
+  steps: readonly Step[],
+  options: PlayOptions = {},
+): Promise<void> {
+  const scenario = await createScenario(t, environment, options);
   try {
     for (const step of steps) await scenario.take(step);
     await scenario.conclude();
@@ -69,10 +83,16 @@ export async function play(t: CheckContext, environment: string, steps: readonly
   }
 }
 
-async function createScenario(t: CheckContext, environment: string) {
+interface Handle {
+  readonly store: FaultyStore;
+  readonly rollcall: Rollcall;
+}
+
+async function createScenario(t: CheckContext, environment: string, { keepsHandles = false }: PlayOptions) {
   const models = new Map<string, SegmentModel>();
   const handles: FaultyStore[] = [];
   const rollcalls: Rollcall[] = [];
+  const idle: Handle[] = [];
   const readerStore = await open();
   const readers: SegmentReader[] = [
     await t.reader(readerStore, { pollMs: 1_000, cacheTtlMs: 20_000 }),
@@ -93,19 +113,30 @@ async function createScenario(t: CheckContext, environment: string) {
     return rollcall;
   }
 
-  /** One attempt on a handle of its own, with the fault, watched. */
+  async function openHandle(): Promise<Handle> {
+    const store = await open();
+    return { store, rollcall: await writer(store) };
+  }
+
+  /** One attempt with the fault, watched. */
   async function attempt<T>(
     call: (rollcall: Rollcall) => Promise<T>,
     fault: Fault | undefined,
     lookMs: number,
   ): Promise<{ store: FaultyStore; outcome: Promise<T> }> {
-    const store = await open();
+    const handle = idle.shift() ?? (await openHandle());
+    const { store, rollcall } = handle;
     store.beforeCall = async () => {
       await t.clock.advance(lookMs);
       await watcher.look(looks++ % readers.length);
     };
     store.plan(fault);
-    return { store, outcome: call(await writer(store)) };
+    const outcome = call(rollcall).then((result) => {
+      // One that was paused would be taken for paused again.
+      if (keepsHandles && fault?.kind !== "pause") idle.push(handle);
+      return result;
+    });
+    return { store, outcome };
   }
 
   /** Repeats until it is acknowledged; only the first attempt meets the fault. */

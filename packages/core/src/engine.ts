@@ -1,11 +1,14 @@
 // What every operation of the writing side shares: the store, the options with their defaults filled in, and retries.
 
+import { LRUCache } from "lru-cache";
 import pRetry, { AbortError } from "p-retry";
 import type { Clock } from "./clock.js";
 import { systemClock } from "./clock.js";
 import type { Pepper } from "./context-hash.js";
 import { isRollcallError, RollcallError, throwIfAborted } from "./errors.js";
+import type { SegmentKey } from "./names.js";
 import type { RollcallOptions } from "./rollcall.js";
+import type { Segment } from "./segment.js";
 import { type SegmentStore, STORE_PORT_VERSION } from "./store.js";
 
 /** Options with every default filled in. */
@@ -29,12 +32,27 @@ export interface Engine {
   readonly store: SegmentStore;
   readonly options: EngineOptions;
   readonly clock: Clock;
+  /** The records of segments as the leases of this handle left them last. */
+  readonly lastLeft: LRUCache<SegmentKey, LeftSegment>;
   /**
    * Repeats `call` after `store_unavailable`, with growing jittered pauses. `onRetry` learns that an earlier attempt may have
    * taken effect.
    */
   retrying<T>(call: () => Promise<T>, options?: { signal?: AbortSignal | undefined; onRetry?: () => void }): Promise<T>;
 }
+
+/** A record as a lease left it. */
+interface LeftSegment {
+  readonly segment: Segment;
+  /**
+   * Whether nobody else is known to have written it between that lease and the one before. Then the next lease guesses that it is still so, and
+   * saves the reading; where several processes write one segment in turn, a guess would only be one more write, in vain.
+   */
+  readonly isAlone: boolean;
+}
+
+/** Records of about a kilobyte each. */
+const MOST_LEFT_SEGMENTS = 1_024;
 
 /** Checks the options and the adapter's version. */
 export function createEngine(store: SegmentStore, options: RollcallOptions): Engine {
@@ -49,6 +67,7 @@ export function createEngine(store: SegmentStore, options: RollcallOptions): Eng
     store,
     options: settings,
     clock: settings.clock,
+    lastLeft: new LRUCache({ max: MOST_LEFT_SEGMENTS }),
     async retrying(call, { signal, onRetry } = {}) {
       let attempts = 0;
       try {

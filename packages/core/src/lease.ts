@@ -95,7 +95,8 @@ export async function withLease<T>(
     tookOver: taken.tookOver,
     signal,
     async update(change) {
-      newest = await updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence)), { timeline });
+      const options = { guess: newest, timeline };
+      newest = await updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence)), options);
       return newest;
     },
     async finish(change, reports) {
@@ -112,7 +113,7 @@ export async function withLease<T>(
         };
       };
       const done = await updateSegment(engine, fence.segmentKey, given, {
-        known: newest,
+        guess: newest,
         timeline,
         reports(next) {
           newest = next;
@@ -120,6 +121,7 @@ export async function withLease<T>(
         },
       });
       finished = true;
+      engine.lastLeft.set(fence.segmentKey, { segment: newest, isAlone: taken.isAlone });
       if (engine.clock.monotonic() - decidedAt > engine.options.graceMs / 10)
         await retireFromNow(engine, segment, done);
       // And not what is found after a lost reply, which may be a later writer's.
@@ -149,11 +151,14 @@ interface Taken {
   readonly tookOver: boolean;
   /** In which the lease was taken. */
   readonly timeline: Timeline | undefined;
+  /** Whether the record was as the handle left it, as far as it knows. */
+  readonly isAlone: boolean;
 }
 
 async function take(engine: Engine, request: LeaseRequest): Promise<Taken | undefined> {
   const { clock, options } = engine;
   const holder = freshRevision();
+  const left = engine.lastLeft.get(request.segmentKey);
   const deadline = clock.monotonic() + options.leaseWaitMs;
   for (let pause = 20; ; pause = Math.min(500, pause * 2)) {
     throwIfAborted(request.signal);
@@ -173,20 +178,22 @@ async function take(engine: Engine, request: LeaseRequest): Promise<Taken | unde
         return current;
       }
       const segment = lend(prepared, { holder, expiresAt: clock.now() + options.leaseTtlMs, changes: request.changes });
-      taken = { segment, prepared, tookOver: current?.lease.holder !== undefined };
+      const isAlone = left === undefined || current?.revision === left.segment.revision;
+      taken = { segment, prepared, tookOver: current?.lease.holder !== undefined, isAlone };
       return segment;
     };
-    const written = await updateSegment(engine, request.segmentKey, attempt, { onWritten });
+    const guess = left?.isAlone === true ? left.segment : undefined;
+    const written = await updateSegment(engine, request.segmentKey, attempt, { guess, onWritten });
     if (!busy) return taken && { ...taken, segment: written ?? taken.segment, timeline };
     request.onProgress?.({ phase: "wait", done: 0 });
-    const left = deadline - clock.monotonic();
-    if (left <= 0) {
+    const leftMs = deadline - clock.monotonic();
+    if (leftMs <= 0) {
       throw new RollcallError(
         "segment_busy",
         `segment ${request.segmentKey} is being written by another process and stayed so for ${options.leaseWaitMs} ms; retry later`,
       );
     }
-    await clock.sleep(Math.min(left, pause * (0.5 + Math.random())), request.signal);
+    await clock.sleep(Math.min(leftMs, pause * (0.5 + Math.random())), request.signal);
   }
 }
 

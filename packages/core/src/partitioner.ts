@@ -69,6 +69,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   let runs: Run[] = [];
   let runBytes = 0;
   let file: TemporaryFile | undefined;
+  let gathered = new Uint8Array(0);
 
   function append(member: unknown, write: HashWriter, change: number): RejectionReason | undefined {
     const rejected = write(member, stage.bytes, staged * RECORD_BYTES);
@@ -110,9 +111,9 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     const bounds = new Uint32Array(PARTITIONS + 1);
     const fileOffset = file.size;
     for (let partition = 0; partition < PARTITIONS; partition++) {
-      const piece = Buffer.concat(inMemory.map((run) => pieceInMemory(run, partition)));
-      bounds[partition + 1] = (bounds[partition] as number) + piece.length / RECORD_BYTES;
-      await file.append(piece);
+      const pieces = await gather(inMemory, partition);
+      bounds[partition + 1] = (bounds[partition] as number) + pieces.length / RECORD_BYTES;
+      await file.append(pieces);
     }
     runs = [...runs.filter((run) => run.records === undefined), { bounds, records: undefined, fileOffset }];
     runBytes = 0;
@@ -126,25 +127,28 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     if (staged > 0) splitStage();
     stage = createStage(0);
     for (let partition = 0; partition < PARTITIONS; partition++) {
-      const records = await readPartition(partition);
-      if (records.length > 0) yield sortRecords(new Uint32Array(records.buffer), records.length / RECORD_BYTES, 1);
+      const records = await gather(runs, partition);
+      const words = new Uint32Array(records.buffer, records.byteOffset, records.length / 4);
+      if (records.length > 0) yield sortRecords(words, records.length / RECORD_BYTES, 1);
     }
   }
 
-  async function readPartition(partition: number): Promise<Uint8Array> {
-    const size = runs.reduce((sum, run) => sum + pieceBytes(run, partition), 0);
-    const records = new Uint8Array(size);
+  /** The partition's piece of every run, oldest first; until the next call. */
+  async function gather(from: readonly Run[], partition: number): Promise<Uint8Array> {
+    const size = from.reduce((sum, run) => sum + pieceBytes(run, partition), 0);
+    // One buffer for all partitions: garbage of this size is collected late, and would count as memory in use until then.
+    if (size > gathered.length) gathered = new Uint8Array(size);
     let at = 0;
-    for (const run of runs) {
+    for (const run of from) {
       const bytes = pieceBytes(run, partition);
-      if (run.records !== undefined) records.set(pieceInMemory(run, partition), at);
+      if (run.records !== undefined) gathered.set(pieceInMemory(run, partition), at);
       else if (bytes > 0) {
-        const from = run.fileOffset + (run.bounds[partition] as number) * RECORD_BYTES;
-        await file?.read(records.subarray(at, at + bytes), from);
+        const position = run.fileOffset + (run.bounds[partition] as number) * RECORD_BYTES;
+        await file?.read(gathered.subarray(at, at + bytes), position);
       }
       at += bytes;
     }
-    return records;
+    return gathered.subarray(0, size);
   }
 
   return {
@@ -164,6 +168,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     async dispose() {
       runs = [];
       stage = createStage(0);
+      gathered = new Uint8Array(0);
       const opened = file;
       file = undefined;
       await opened?.close();

@@ -12,8 +12,11 @@ const MOST_CONFLICTS = 200;
 
 /** Options of {@link updateSegment}. */
 export interface UpdateSegmentOptions {
-  /** A record to begin with, as if it had just been read: it must be one that was read or written. Default: it is read. */
-  readonly known?: Segment | undefined;
+  /**
+   * What the record probably is, because it was so when it was last read or written: if so, it need not be read. Only a write can show that, so what
+   * \`change\` decides on it counts only if it leads to one that succeeds. Default: the record is read.
+   */
+  readonly guess?: Segment | undefined;
   /** Writes in this timeline only. Default: in any. */
   readonly timeline?: Timeline | undefined;
   /** What the history is told together with the record `next`, oldest first. Asked for each attempt. Default: nothing. */
@@ -35,11 +38,11 @@ export async function updateSegment<Next extends Segment | undefined>(
   engine: Engine,
   key: SegmentKey,
   change: (current: Segment | undefined) => Next,
-  { known, timeline, reports, onWritten }: UpdateSegmentOptions = {},
+  { guess, timeline, reports, onWritten }: UpdateSegmentOptions = {},
 ): Promise<Next> {
   const { store, clock } = engine;
   return swap(engine, {
-    known,
+    guess,
     read: () => store.getSegment(key),
     change,
     stamp: (next) =>
@@ -74,7 +77,7 @@ export async function updateEnvironment(
 }
 
 interface Swap<Current, Next> {
-  readonly known?: Current | undefined;
+  readonly guess?: Current | undefined;
   readonly read: () => Promise<Current>;
   readonly change: (current: Current) => Next;
   readonly stamp: (next: Next) => Next;
@@ -86,18 +89,19 @@ interface Swap<Current, Next> {
 
 async function swap<Current extends { revision: string } | undefined, Next extends { revision: string } | undefined>(
   { clock, retrying }: Engine,
-  { known, read, change, stamp, write, mustBeHeard = false, name }: Swap<Current, Next>,
+  { guess, read, change, stamp, write, mustBeHeard = false, name }: Swap<Current, Next>,
 ): Promise<Next> {
-  let newest = known;
+  let unproved = guess;
   for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts++) {
     let attempted: Next | undefined;
     const outcome = await retrying(async () => {
-      const current = newest ?? (await read());
-      newest = undefined;
+      const guessed = unproved === undefined ? undefined : changeGuess(unproved, change);
+      unproved = undefined;
+      const current = guessed?.current ?? (await read());
       // The reply to an earlier attempt was lost: its own revision tells that it was applied.
       const isWritten = attempted !== undefined && current?.revision === attempted.revision;
       if (isWritten && !mustBeHeard) return { written: attempted as Next };
-      const next = change(current);
+      const next = guessed === undefined ? change(current) : guessed.next;
       if ((next as unknown) === current) return { written: next };
       attempted = stamp(next);
       try {
@@ -112,4 +116,17 @@ async function swap<Current extends { revision: string } | undefined, Next exten
     await clock.sleep(Math.random() * Math.min(100, 2 ** conflicts));
   }
   throw new RollcallError("revision_conflict", `${name} changes too often to be written; retry later`);
+}
+
+/** What \`change\` makes of a record that may be out of date; \`undefined\` where nothing would be written: then that decides nothing. */
+function changeGuess<Current, Next>(
+  current: Current,
+  change: (current: Current) => Next,
+): { readonly current: Current; readonly next: Next } | undefined {
+  try {
+    const next = change(current);
+    return (next as unknown) === current ? undefined : { current, next };
+  } catch {
+    return undefined;
+  }
 }

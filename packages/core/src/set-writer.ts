@@ -227,14 +227,18 @@ function* blocksOf({ adds, removes }: SortedChanges, shardBits: number): Generat
     );
     const addEnd = endOfShard(adds, add, addCount, shard, shardBits);
     const removeEnd = endOfShard(removes, remove, removeCount, shard, shardBits);
-    yield {
-      shard,
-      adds: adds.subarray(add * CONTEXT_HASH_BYTES, addEnd * CONTEXT_HASH_BYTES),
-      removes: removes.subarray(remove * CONTEXT_HASH_BYTES, removeEnd * CONTEXT_HASH_BYTES),
-    };
+    yield { shard, adds: hashesBetween(adds, add, addEnd), removes: hashesBetween(removes, remove, removeEnd) };
     add = addEnd;
     remove = removeEnd;
   }
+}
+
+const NO_HASHES: ContextHashes = new Uint8Array(0);
+
+// A view costs as much as several changes; most blocks of a small delta need one.
+function hashesBetween(hashes: ContextHashes, start: number, end: number): ContextHashes {
+  if (start === end) return NO_HASHES;
+  return hashes.subarray(start * CONTEXT_HASH_BYTES, end * CONTEXT_HASH_BYTES);
 }
 
 function endOfShard(hashes: ContextHashes, start: number, count: number, shard: number, shardBits: number): number {

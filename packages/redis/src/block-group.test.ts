@@ -26,7 +26,7 @@ describe("groups of blocks", () => {
   it("hold every change once and in order", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        const groups = groupBlocks(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard));
+        const groups = [...groupBlocks(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard))];
         const pieces = groups.flatMap(blocksIn);
         for (const { shard, adds, removes } of blocks) {
           const own = pieces.filter((piece) => piece.shard === shard);
@@ -79,7 +79,7 @@ describe("groups of blocks", () => {
     ["no block", [], []],
   ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
     const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));
-    const groups = groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard));
+    const groups = [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard))];
     expect(
       groups.map((group) => blocksIn(group).map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
     ).toEqual(expected);
@@ -88,7 +88,7 @@ describe("groups of blocks", () => {
   it("are filled side by side where shards of several runs take turns", () => {
     const [first, second] = [keys.shardKeys(2, SHARD_BITS, 0), keys.shardKeys(2, SHARD_BITS, 255)];
     const blocks = [0, 255, 1, 254].map((shard) => blockOf(shard, 1, 0));
-    const groups = groupBlocks(blocks, (shard) => keys.runOf(2, SHARD_BITS, shard));
+    const groups = [...groupBlocks(blocks, (shard) => keys.runOf(2, SHARD_BITS, shard))];
     expect(groups.map((group) => [group.run, blocksIn(group).map(({ shard }) => shard)])).toEqual([
       [first.run, [0, 1]],
       [second.run, [255, 254]],
@@ -125,12 +125,11 @@ function hashesOf(shard: number, list: number, count: number): ContextHashes {
 function blocksIn({ run, packed }: BlockGroup): Block[] {
   const blocks: Block[] = [];
   for (let at = 0; at < packed.length; ) {
-    const number = at + 6 + packed.readUInt8(at);
-    const hashes = number + packed.readUInt8(at + 1);
-    const removes = hashes + packed.readUInt16BE(at + 2) * CONTEXT_HASH_BYTES;
-    const end = removes + packed.readUInt16BE(at + 4) * CONTEXT_HASH_BYTES;
-    const shard = Number(packed.toString("latin1", number, hashes));
-    expect(packed.toString("latin1", at + 6, number)).toBe(String(shard - run.firstShard));
+    const hashes = at + 8 + packed.readUInt8(at);
+    const removes = hashes + packed.readUInt16BE(at + 4) * CONTEXT_HASH_BYTES;
+    const end = removes + packed.readUInt16BE(at + 6) * CONTEXT_HASH_BYTES;
+    const shard = Number(packed.toString("latin1", at + 8, hashes));
+    expect(packed.readUIntBE(at + 1, 3)).toBe(shard - run.firstShard);
     blocks.push({ shard, adds: packed.subarray(hashes, removes), removes: packed.subarray(removes, end) });
     at = end;
   }

@@ -6,15 +6,15 @@ import type { Run } from "./record-key.js";
 /** What one script does at most: well below a millisecond. */
 const SCRIPT_MEMBERS = 512;
 const SCRIPT_BLOCKS = 128;
-/** Lengths and counts, and two numbers of a shard in digits. */
-const MOST_HEAD_BYTES = 6 + 2 * 10;
+/** Length, place and counts, and the number of a shard in digits. */
+const MOST_HEAD_BYTES = 8 + 10;
 
 /** Blocks for one script. */
 export interface BlockGroup {
   readonly run: Run;
   /**
-   * Each block: in a byte each, how long the next two are; in 2 bytes each, high byte first, how many adds and removes; the shard's place in
-   * the run and its number in decimal digits, which cost Lua more to make of a number than to write a member; then the hashes.
+   * Each block: in a byte, how long the shard's number is; in 3 bytes, high byte first, the shard's place in the run; in 2 bytes each, how
+   * many adds and removes; the shard's number in decimal digits, which cost Lua more to make of a number than to write a member; then the hashes.
    */
   readonly packed: Buffer;
 }
@@ -25,50 +25,55 @@ interface OpenGroup {
   members: number;
 }
 
-/** Cuts `blocks` into groups; a block too large for one script comes in pieces. */
-export function groupBlocks(blocks: readonly Block[], runOf: (shard: number) => Run): BlockGroup[] {
-  const groups: OpenGroup[] = [];
+/**
+ * Cuts `blocks` into groups, each made when it is asked for: the server works on one while the next is made. A block too large for one script
+ * comes in pieces.
+ */
+export function* groupBlocks(blocks: readonly Block[], runOf: (shard: number) => Run): Generator<BlockGroup> {
   const open = new Map<Run, OpenGroup>();
   for (const block of blocks) {
     const run = runOf(block.shard);
     for (const piece of piecesOf(block)) {
       const members = hashCount(piece.adds) + hashCount(piece.removes);
       let group = open.get(run);
-      if (group === undefined || group.members + members > SCRIPT_MEMBERS || group.blocks.length === SCRIPT_BLOCKS) {
+      if (group !== undefined && (group.members + members > SCRIPT_MEMBERS || group.blocks.length === SCRIPT_BLOCKS)) {
+        yield pack(group);
+        group = undefined;
+      }
+      if (group === undefined) {
         group = { run, blocks: [], members: 0 };
         open.set(run, group);
-        groups.push(group);
       }
       group.blocks.push(piece);
       group.members += members;
     }
   }
-  return groups.map(({ run, blocks: group, members }) => ({ run, packed: pack(run, group, members) }));
+  for (const group of open.values()) yield pack(group);
 }
 
-function pack({ firstShard }: Run, blocks: readonly Block[], members: number): Buffer {
+function pack({ run, blocks, members }: OpenGroup): BlockGroup {
   const packed = Buffer.allocUnsafe(blocks.length * MOST_HEAD_BYTES + members * CONTEXT_HASH_BYTES);
   let at = 0;
   for (const { shard, adds, removes } of blocks) {
-    const place = String(shard - firstShard);
     const number = String(shard);
-    at = packed.writeUInt8(place.length, at);
     at = packed.writeUInt8(number.length, at);
+    at = packed.writeUIntBE(shard - run.firstShard, at, 3);
     at = packed.writeUInt16BE(hashCount(adds), at);
     at = packed.writeUInt16BE(hashCount(removes), at);
-    at += packed.write(place + number, at, "latin1");
-    packed.set(adds, at);
-    at += adds.length;
-    packed.set(removes, at);
-    at += removes.length;
+    at += packed.write(number, at, "latin1");
+    for (const hashes of [adds, removes]) {
+      if (hashes.length > 0) packed.set(hashes, at);
+      at += hashes.length;
+    }
   }
-  return packed.subarray(0, at);
+  return { run, packed: packed.subarray(0, at) };
 }
 
-function* piecesOf({ shard, adds, removes }: Block): Generator<Block> {
+function* piecesOf(block: Block): Generator<Block> {
+  const { shard, adds, removes } = block;
   const step = (SCRIPT_MEMBERS / 2) * CONTEXT_HASH_BYTES;
   if (adds.length + removes.length <= 2 * step) {
-    yield { shard, adds, removes };
+    yield block;
     return;
   }
   for (let at = 0; at < adds.length || at < removes.length; at += step)

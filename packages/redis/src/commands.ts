@@ -52,9 +52,13 @@ export interface ScriptCall {
 /** Either. */
 export type Call = ScriptCall | Command;
 
-/** Sends commands in one round trip. Answers every reply or error, in order; rejects only for what hit all of them. */
-export function sendCommands(client: RedisClient, commands: readonly Command[]): Promise<unknown[]> {
-  return commands.length > 1 && !client.isCluster ? pipelined(client, commands) : oneByOne(client, commands);
+/**
+ * Sends commands in one round trip: an array in one packet, from another iterable each as soon as it is made, so that the server works on one while
+ * the next is made. Answers every reply or error, in order; rejects only for what hit all of them.
+ */
+export function sendCommands(client: RedisClient, commands: Iterable<Command>): Promise<unknown[]> {
+  const isPacket = Array.isArray(commands) && commands.length > 1 && !client.isCluster;
+  return isPacket ? pipelined(client, commands) : oneByOne(client, commands);
 }
 
 async function pipelined(client: RedisClient, commands: readonly Command[]): Promise<unknown[]> {
@@ -65,8 +69,9 @@ async function pipelined(client: RedisClient, commands: readonly Command[]): Pro
 }
 
 // A Cluster's client follows MOVED, ASK and TRYAGAIN for a command on its own, and not for a part of a pipeline.
-function oneByOne(client: RedisClient, commands: readonly Command[]): Promise<unknown[]> {
-  return Promise.all(commands.map(([name, ...args]) => client.callBuffer(name, ...args).catch((error) => error)));
+function oneByOne(client: RedisClient, commands: Iterable<Command>): Promise<unknown[]> {
+  const send = ([name, ...args]: Command) => client.callBuffer(name, ...args).catch((error) => error);
+  return Promise.all(Array.from(commands, send));
 }
 
 /** Whether it is the client of a Cluster. */
@@ -79,12 +84,14 @@ export function isScript(call: Call): call is ScriptCall {
   return "script" in call;
 }
 
-/** A script by its digest, which Redis may have forgotten. */
-export function byDigest({ script, keys, args }: ScriptCall): Command {
+/** What is sent for a call: a script by its digest, which Redis may have forgotten. */
+export function commandOf(call: Call): Command {
+  if (!isScript(call)) return call;
+  const { script, keys, args } = call;
   return ["evalsha", script.sha1, keys.length, ...keys, ...args];
 }
 
-/** The same by its text, which makes it known. */
+/** A script by its text, which makes it known. */
 export function byText({ script, keys, args }: ScriptCall): Command {
   return ["eval", script.text, keys.length, ...keys, ...args];
 }

@@ -3,10 +3,10 @@
 
 import { handleNotOpen, isRollcallError, RollcallError } from "@rollcall/core";
 import {
-  byDigest,
   byText,
   type Call,
   type Command,
+  commandOf,
   isCluster,
   isForgotten,
   isScript,
@@ -52,10 +52,11 @@ export interface Connection {
    */
   sendAtOnce(command: Command): Promise<unknown> | undefined;
   /**
-   * The same for what writes, and waits for as many replicas as the options say.
+   * The same for what writes, and waits for as many replicas as the options say. Calls of an iterable that is no array go out one by one, each when it
+   * is made, unless there is something to wait for.
    * @throws `store_read_only` if the options say so; `store_unavailable` if too few replicas confirmed.
    */
-  write(calls: readonly Call[]): Promise<unknown[]>;
+  write(calls: Iterable<Call>): Promise<unknown[]>;
   /**
    * Does `work`, which only reads, by the `send` that it gets, and again if a connection was lost meanwhile: a server without its data may
    * have answered.
@@ -159,7 +160,7 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
   }
 
   /** Every reply or error, in order; rejects only for what hit all of them. */
-  async function exchange(commands: readonly Command[], to: RedisClient = client): Promise<unknown[]> {
+  async function exchange(commands: Iterable<Command>, to: RedisClient = client): Promise<unknown[]> {
     // Before anything is sent: what fails later may have taken effect.
     if (isClosed()) throw handleNotOpen(environment, "closed");
     requirePrimary();
@@ -206,7 +207,27 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
 
   /** Of a server that is known. `behind` goes out behind each exchange; the replies to it are the last ones. */
   async function sendNow(calls: readonly Call[], behind: readonly Command[] = []): Promise<unknown[]> {
-    const replies = await exchange([...calls.map((call) => (isScript(call) ? byDigest(call) : call)), ...behind]);
+    return settle(calls, await exchange([...calls.map(commandOf), ...behind]), behind);
+  }
+
+  /** Sends each call when it is made. */
+  async function sendAsMade(calls: Iterable<Call>): Promise<unknown[]> {
+    const made: Call[] = [];
+    function* commands() {
+      for (const call of calls) {
+        made.push(call);
+        yield commandOf(call);
+      }
+    }
+    return settle(made, await exchange(commands()));
+  }
+
+  /** The replies to `calls` and to what went out behind them. */
+  async function settle(
+    calls: readonly Call[],
+    replies: unknown[],
+    behind: readonly Command[] = [],
+  ): Promise<unknown[]> {
     const forgotten = calls.flatMap((call, index) => (isScript(call) && isForgotten(replies[index]) ? [index] : []));
     if (forgotten.length > 0) {
       // A script that Redis does not know has not run. EVAL runs it and makes it known.
@@ -279,7 +300,8 @@ export function createConnection(client: RedisClient, options: ConnectionOptions
         throw new RollcallError("store_read_only", `the store of environment ${environment} was opened with readOnly`);
       const check = checkServer();
       if (check !== undefined) await check;
-      return confirms ? sendAndWait(calls) : sendNow(calls);
+      if (confirms) return sendAndWait([...calls]);
+      return Array.isArray(calls) ? sendNow(calls) : sendAsMade(calls);
     },
     steadily,
     async info() {

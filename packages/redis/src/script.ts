@@ -116,9 +116,15 @@ export const writeBlocks = script(`${CHECK_FENCE}
 if newer then redis.call('HSET', KEYS[1], ARGV[1], short) end
 ${FIND_ID}
 ${MARKER}
+local call = redis.call
 local id, skip, blocks = ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local base = sub(KEYS[2], 1, -5)
 local added, removed = 0, 0
+
+-- Before the first member: a shard without its bit would never be scanned.
+local function use(place)
+  if call('GETBIT', KEYS[2], place) == 0 then call('SETBIT', KEYS[2], place, 1) end
+end
 
 -- The value after the change, or nil if it stays as it is.
 local function change(shard, field, value, is_add)
@@ -126,9 +132,12 @@ local function change(shard, field, value, is_add)
   if not value then
     if not is_add then return nil end
     ids, added = id, added + 1
+  elseif value == id then
+    if is_add then return nil end
+    ids, removed = '', removed + 1
   else
     local before = value
-    if value == marker then before = redis.call('HGET', shard .. ':overflow', field) or '' end
+    if value == marker then before = call('HGET', shard .. ':overflow', field) or '' end
     local at = position(before, id)
     if is_add then
       if at then return nil end
@@ -139,38 +148,40 @@ local function change(shard, field, value, is_add)
     end
   end
   if #ids > ${MAX_VALUE_BYTES} then
-    redis.call('HSET', shard .. ':overflow', field, ids)
+    call('HSET', shard .. ':overflow', field, ids)
     if value == marker then return nil end
     return marker
   end
-  if value == marker then redis.call('HDEL', shard .. ':overflow', field) end
+  if value == marker then call('HDEL', shard .. ':overflow', field) end
   return ids
 end
 
-local at = 1
-while at <= #blocks do
-  local p, s, a, b, c, d = byte(blocks, at, at + 5)
-  at = at + 6 + p + s
-  local place, shard = sub(blocks, at - s - p, at - s - 1), base .. sub(blocks, at - s, at - 1)
+local at, length = 1, #blocks
+while at <= length do
+  local s, p, q, r, a, b, c, d = byte(blocks, at, at + 7)
+  at = at + 8 + s
+  local shard = base .. sub(blocks, at - s, at - 1)
   local adds, n = a * 256 + b, a * 256 + b + c * 256 + d
-  -- The bit comes first: a shard without it would never be scanned.
-  if adds > 0 and redis.call('GETBIT', KEYS[2], place) == 0 then redis.call('SETBIT', KEYS[2], place, 1) end
   if n == 1 then
     local field = sub(blocks, at + skip, at + 15)
-    local ids = change(shard, field, redis.call('HGET', shard, field), adds == 1)
-    if ids == '' then redis.call('HDEL', shard, field) elseif ids then redis.call('HSET', shard, field, ids) end
+    local value = call('HGET', shard, field)
+    -- Where there is a value, the shard has its bit.
+    if adds == 1 and not value then use(p * 65536 + q * 256 + r) end
+    local ids = change(shard, field, value, adds == 1)
+    if ids == '' then call('HDEL', shard, field) elseif ids then call('HSET', shard, field, ids) end
   else
     local fields = {}
     for i = 1, n do fields[i] = sub(blocks, at + 16 * i - 16 + skip, at + 16 * i - 1) end
-    local values = redis.call('HMGET', shard, unpack(fields))
+    local values = call('HMGET', shard, unpack(fields))
+    if adds > 0 then use(p * 65536 + q * 256 + r) end
     local puts, p, gone, g = {}, 0, {}, 0
     for i = 1, n do
       local ids = change(shard, fields[i], values[i], i <= adds)
       if ids == '' then g = g + 1; gone[g] = fields[i]
       elseif ids then puts[p + 1], puts[p + 2] = fields[i], ids; p = p + 2 end
     end
-    if p > 0 then redis.call('HSET', shard, unpack(puts)) end
-    if g > 0 then redis.call('HDEL', shard, unpack(gone)) end
+    if p > 0 then call('HSET', shard, unpack(puts)) end
+    if g > 0 then call('HDEL', shard, unpack(gone)) end
   end
   at = at + 16 * n
 end

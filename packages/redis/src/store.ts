@@ -21,10 +21,10 @@ import {
   shardBitsFor,
   shardOf,
 } from "@rollcall/core";
-import { groupBlocks } from "./block-group.js";
+import { type BlockGroup, groupBlocks } from "./block-group.js";
 import { clientFor } from "./client.js";
 import { requireFitClient } from "./client-check.js";
-import type { Command, RedisClient, ScriptCall } from "./commands.js";
+import type { Argument, Command, RedisClient, ScriptCall } from "./commands.js";
 import { type Connection, createConnection } from "./connection.js";
 import { fieldOf, readCalls } from "./member-reads.js";
 import { packId, unpackIds } from "./member-set-ids.js";
@@ -221,13 +221,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       const { slots } = registry.opened();
       const head = [set.id, ...fences.argsOf(fence), packId(set.id), impliedBytes(set.shardBits)];
       const groups = groupBlocks(blocks, (shard) => keys.runOf(slots, set.shardBits, shard));
-      const replies = await connection.write(
-        groups.map(({ run, packed }) => ({
-          script: scripts.writeBlocks,
-          keys: [run.fences, run.used, run.absent],
-          args: [...head, packed],
-        })),
-      );
+      const replies = await connection.write(writesOf(head, groups));
       let [added, removed] = [0, 0];
       for (const reply of replies) {
         if (!Array.isArray(reply)) await fences.throwRefusal(set, fence, String(reply) as FenceRefusal);
@@ -263,6 +257,11 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
 }
 
 type Value = Buffer | null;
+
+function* writesOf(head: readonly Argument[], groups: Iterable<BlockGroup>): Generator<ScriptCall> {
+  for (const { run, packed } of groups)
+    yield { script: scripts.writeBlocks, keys: [run.fences, run.used, run.absent], args: [...head, packed] };
+}
 
 /** Remembers the last answer of `work`: a reader asks about the same sets until the registry changes. */
 function lastAnswer<Question extends object, Answer>(work: (question: Question) => Answer) {

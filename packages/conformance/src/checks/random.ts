@@ -60,7 +60,9 @@ const race: fc.Arbitrary<Step> = fc.record({
 async function checkRuns(t: CheckContext, step: fc.Arbitrary<Step>, name: string): Promise<void> {
   let run = 0;
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), (steps) => play(t, `${name}-${run++}`, steps)),
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 8 }), fc.boolean(), (steps, keepsHandles) =>
+      play(t, `${name}-${run++}`, steps, { keepsHandles }),
+    ),
     {
       seed: t.seed,
       numRuns: t.runs,
