@@ -142,7 +142,7 @@ export const mergeRedisBenchmark: Benchmark = {
           `The segment that is changed holds all of ${membersText(members)} contexts, each other one a pseudo-random tenth of them. A delta brings back half as many members as the one before removed, and removes as many others, from all over the segment; the count is checked.`,
           `A merge is timed from the call to its acknowledgement: hashing, the lease, the blocks and the finish. Nothing is taken together: one merge after the other. Peer: the same changes, SADD and SREM in one pipeline of ioredis, hashing included.`,
           `${DELTAS.map(({ changes, deltas }) => `${deltas} deltas of ${changes.toLocaleString("en")}`).join(", ")} are a series; the mean of the best of ${SERIES} series, after one to warm up. The series of the two sides take turns.`,
-          "A single change on its own is not compared with the peer: it costs the peer one round trip without a lease, and a merge the four of a sync.",
+          "A single change on its own is not compared with the peer: it costs the peer one round trip without a lease, and a merge the three of a sync.",
         ],
       };
     });

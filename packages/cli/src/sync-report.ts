@@ -1,6 +1,6 @@
 // A sync's report as the command gives it: with the entries that never reached core, and with files and lines.
 
-import { MAX_LISTED_REJECTIONS, type SyncReport } from "@rollcall/core";
+import { type Consumption, MAX_LISTED_REJECTIONS, RollcallError, type SyncReport } from "@rollcall/core";
 import type { EntryRejectionReason } from "./input/entries.js";
 import type { MemberInput } from "./input/member-input.js";
 import { formatDuration, formatNumber, formatTime } from "./quantity.js";
@@ -16,10 +16,12 @@ interface LocatedRejection {
 }
 
 /** {@link SyncReport} with the input's own rejections counted in. */
-export interface CommandReport extends Omit<SyncReport, "rejected"> {
+export interface CommandReport extends Omit<SyncReport, "rejected" | "estimate"> {
   readonly rejected: { readonly count: number; readonly listed: readonly LocatedRejection[] };
   /** Empty lines, which count as no entries. */
   readonly emptyLines: number;
+  /** What a dry run's sync would consume, and cost at prices that were given. */
+  readonly estimate?: (Consumption & { readonly dollars?: number }) | undefined;
 }
 
 export function locateRejections(report: SyncReport, input: MemberInput): CommandReport {
@@ -36,6 +38,25 @@ export function locateRejections(report: SyncReport, input: MemberInput): Comman
     },
     emptyLines: input.emptyLines,
   };
+}
+
+/** Dollars for a million units of each kind. */
+interface Prices {
+  readonly writePrice?: number;
+  readonly readPrice?: number;
+}
+
+/** `report` with what its estimate costs at `prices`. @throws `invalid_request` if there are prices and nothing to pay for. */
+export function withDollars(report: CommandReport, { writePrice, readPrice }: Prices): CommandReport {
+  if (writePrice === undefined || readPrice === undefined || report.outcome === "already_applied") return report;
+  const { estimate } = report;
+  if (estimate === undefined)
+    throw new RollcallError(
+      "invalid_request",
+      "this database is not paid by use; leave --write-price and --read-price out",
+    );
+  const dollars = (estimate.writeUnits * writePrice + estimate.readUnits * readPrice) / 1e6;
+  return { ...report, estimate: { ...estimate, dollars } };
 }
 
 /** In the order of the input; what has no place comes last, as it is far into it. */
@@ -60,11 +81,19 @@ export function describeReport(report: CommandReport, colors: Colors): string {
   if (report.rejected.count > 0) pairs.push(["left out", colors.yellow(formatNumber(report.rejected.count))]);
   pairs.push(["members", membersText(report)]);
   pairs.push(["took", formatDuration(report.durationMs)]);
-  if (report.consumed !== undefined) {
-    const { writeUnits, readUnits } = report.consumed;
-    pairs.push(["consumed", `${formatNumber(writeUnits)} write units, ${formatNumber(readUnits)} read units`]);
+  if (report.consumed !== undefined) pairs.push(["consumed", unitsText(report.consumed)]);
+  if (report.estimate !== undefined) {
+    const { dollars } = report.estimate;
+    pairs.push([
+      "would consume",
+      `about ${unitsText(report.estimate)}${dollars === undefined ? "" : `: $ ${dollars.toFixed(4)}`}`,
+    ]);
   }
   return `${headline}\n${fields(pairs, colors)}`;
+}
+
+function unitsText({ writeUnits, readUnits }: Consumption): string {
+  return `${formatNumber(writeUnits)} write units, ${formatNumber(readUnits)} read units`;
 }
 
 /** The newest first, for people. */

@@ -69,12 +69,23 @@ export function createEngine(store: SegmentStore, options: RollcallOptions): Eng
     clock: settings.clock,
     lastLeft: new LRUCache({ max: MOST_LEFT_SEGMENTS }),
     async retrying(call, { signal, onRetry } = {}) {
-      let attempts = 0;
+      throwIfAborted(signal);
+      // By itself: the machinery of repeating costs as much as a step of a small merge.
+      let failure: unknown;
+      try {
+        return await call();
+      } catch (error) {
+        throwIfAborted(signal);
+        if (!isRollcallError(error, "store_unavailable")) throw asError(error);
+        failure = error;
+      }
+      let attempts = 1;
       try {
         return await pRetry(
           async () => {
+            if (attempts++ === 1) throw failure;
             throwIfAborted(signal);
-            if (attempts++ > 0) onRetry?.();
+            onRetry?.();
             try {
               return await call();
             } catch (error) {

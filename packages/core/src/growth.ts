@@ -15,6 +15,42 @@ import { flipped, writeStagedSet } from "./staged-set.js";
 // Two bits: blocks four times larger than they should be.
 const BITS_BEHIND = 2;
 
+// Six bits: blocks 64 times larger. What a merge adds may be more than a database takes in one of them.
+const BITS_FAR_BEHIND = 6;
+
+/**
+ * The set of the list, with room for so many more members: where its blocks would become far too large, a copy with smaller ones, to which the
+ * list is flipped before anything is added. The count stays marked as it is while a list changes.
+ * @throws `corrupt_data` if members are missing.
+ */
+export async function setWithRoom(
+  engine: Engine,
+  lease: HeldLease,
+  list: ListName,
+  set: MemberSet,
+  more: number,
+): Promise<MemberSet> {
+  const shardBits = await chooseShardBits(engine, lease.segment[list].count.value + more);
+  if (shardBits < set.shardBits + BITS_FAR_BEHIND) return set;
+  const { members, loss } = await scanSet(engine, set, { signal: lease.signal });
+  try {
+    if (loss !== undefined) throw loss;
+    const staged = await writeStagedSet(engine, lease, members.count + more, members.chunks());
+    const { set: copy } = staged;
+    if (copy === undefined) return set;
+    requireSameCount(lease, list, staged.adds);
+    const now = engine.clock.now();
+    await lease.update((current) => {
+      if (current[list].set?.id === copy.id) return current;
+      const next = flipped(current, list, staged, now);
+      return { ...next, [list]: { ...next[list], count: current[list].count } };
+    });
+    return copy;
+  } finally {
+    await members.dispose();
+  }
+}
+
 /** Rewrites the lists of `segment` whose blocks have become four times too large. What goes wrong is a warning: the segment is sound as it is. */
 export async function growIfNeeded(engine: Engine, segment: Segment): Promise<void> {
   for (const list of LIST_NAMES) {

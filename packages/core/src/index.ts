@@ -124,6 +124,8 @@ export {
   type Epoch,
   type Fence,
   type MemberChanges,
+  type PlannedList,
+  type PlannedSync,
   type PutSegmentOptions,
   type SegmentStore,
   type SetSizes,

@@ -1,9 +1,10 @@
 // merge: applies deltas. Small deltas that arrive for one segment while it is being written are committed as one group.
 
+import type { Consumption } from "./consumption.js";
 import { hashCount } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
 import { RollcallError, throwIfAborted } from "./errors.js";
-import { growIfNeeded } from "./growth.js";
+import { growIfNeeded, setWithRoom } from "./growth.js";
 import { type Intake, readDelta } from "./intake.js";
 import { type HeldLease, withLease } from "./lease.js";
 import type { Delta } from "./members.js";
@@ -11,6 +12,7 @@ import { createPartitioner } from "./partitioner.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { MergeOptions, Progress } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, listNameSchema, type MemberSet, type Segment } from "./segment.js";
+import { chooseShardBits } from "./set-size.js";
 import {
   countBySet,
   countMembers,
@@ -306,7 +308,11 @@ async function writeList(
     const total = changes.count;
     const tell = tellAll(engine, merges);
     let done = 0;
-    const set = lease.segment[list].set ?? (await createSet(engine, lease, list, total));
+    const present = lease.segment[list].set;
+    const set =
+      present === undefined
+        ? await createSet(engine, lease, list, total)
+        : await setWithRoom(engine, lease, list, present, changes.adds);
     const written = await writeMembers(engine, lease, set, changes.chunks(), {
       onWritten(members) {
         done += members;
@@ -368,9 +374,14 @@ interface ReportedResult {
   readonly outcome: SyncReport["outcome"];
   readonly after: Pick<Segment, "included" | "excluded">;
   readonly result?: Omit<ListResult, "count"> | undefined;
+  readonly estimate?: Consumption | undefined;
 }
 
-function reportOf({ clock }: Engine, merge: PendingMerge, { outcome, after, result }: ReportedResult): SyncReport {
+function reportOf(
+  { clock }: Engine,
+  merge: PendingMerge,
+  { outcome, after, result, estimate }: ReportedResult,
+): SyncReport {
   const { request, list, intake, startedAt, started } = merge;
   const count = (value: number): Count => ({ value, exact: result?.exact ?? true });
   return buildReport({
@@ -390,6 +401,7 @@ function reportOf({ clock }: Engine, merge: PendingMerge, { outcome, after, resu
           unchanged: count(Math.max(0, result.adds + result.removes - result.added - result.removed)),
           group: result.group,
         }),
+    ...(estimate === undefined ? {} : { estimate }),
     startedAt,
     durationMs: clock.monotonic() - started,
   });
@@ -415,6 +427,9 @@ async function plan(engine: Engine, merge: Planned): Promise<SyncReport> {
     result.removed += set === undefined ? 0 : await countMembers(engine, [chunk.removes], set, options.signal);
   }
   const after = { included: segment.included, excluded: segment.excluded };
-  after[list] = { count: { value: Math.max(0, count.value + result.added - result.removed), exact: count.exact } };
-  return reportOf(engine, pending, { outcome: "planned", after, result });
+  const members = Math.max(0, count.value + result.added - result.removed);
+  after[list] = { count: { value: members, exact: count.exact } };
+  const shardBits = set?.shardBits ?? (await chooseShardBits(engine, members));
+  const estimate = store.estimateSync?.({ segment, lists: [{ shardBits, members, changes: result }] });
+  return reportOf(engine, pending, { outcome: "planned", after, result, estimate });
 }

@@ -12,7 +12,7 @@ import type { HashWriter } from "./context-hash.js";
 import { CONTEXT_HASH_BYTES, type ContextHashes } from "./context-hashes.js";
 import { RollcallError } from "./errors.js";
 import type { RejectionReason } from "./report.js";
-import { RECORD_BYTES, type SortedChanges, sortRecords, splitByFirstByte } from "./sorter.js";
+import { ADD, RECORD_BYTES, type SortedChanges, sortRecords, splitByFirstByte } from "./sorter.js";
 
 const PARTITIONS = 256;
 const FIRST_STAGE_RECORDS = 64;
@@ -41,6 +41,8 @@ export interface PartitionerOptions {
 export interface Partitioner {
   /** Records appended so far. */
   readonly count: number;
+  /** Of those, the ones with the change {@link ADD}. */
+  readonly adds: number;
   /** Whether records went to a temporary file. */
   readonly spilled: boolean;
   /**
@@ -66,6 +68,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   let stage = createStage(FIRST_STAGE_RECORDS);
   let staged = 0;
   let total = 0;
+  let adds = 0;
   let runs: Run[] = [];
   let runBytes = 0;
   let file: TemporaryFile | undefined;
@@ -88,6 +91,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     stage.words[staged * RECORD_WORDS + CHANGE_WORD] = change;
     staged++;
     total++;
+    if (change === ADD) adds++;
     if (staged < stage.capacity) return;
     if (stage.capacity < STAGE_RECORDS) {
       const larger = createStage(stage.capacity * 4);
@@ -154,6 +158,9 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   return {
     get count() {
       return total;
+    },
+    get adds() {
+      return adds;
     },
     get spilled() {
       return file !== undefined;

@@ -94,6 +94,7 @@ async function swap<Current extends { revision: string } | undefined, Next exten
   let unproved = guess;
   for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts++) {
     let attempted: Next | undefined;
+    const isGuess = unproved !== undefined;
     const outcome = await retrying(async () => {
       const guessed = unproved === undefined ? undefined : changeGuess(unproved, change);
       unproved = undefined;
@@ -113,7 +114,8 @@ async function swap<Current extends { revision: string } | undefined, Next exten
       return { written: attempted };
     });
     if (outcome !== undefined) return outcome.written;
-    await clock.sleep(Math.random() * Math.min(100, 2 ** conflicts));
+    // After a guess the record is read at once: it tells no more than that somebody has written since.
+    if (!isGuess) await clock.sleep(Math.random() * Math.min(100, 2 ** conflicts));
   }
   throw new RollcallError("revision_conflict", `${name} changes too often to be written; retry later`);
 }

@@ -9,8 +9,10 @@ import type { Snapshot } from "./members.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { ReplaceOptions } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, type Segment } from "./segment.js";
+import { chooseShardBits } from "./set-size.js";
 import { countBySet, countMembers, unlessLost } from "./set-writer.js";
 import { flipped, type StagedSet, writeStagedSet } from "./staged-set.js";
+import type { PlannedList } from "./store.js";
 import { admit, applied, parseSyncRequest, type SyncRequest } from "./sync-request.js";
 
 /** One list of the snapshot, from reading to flip. */
@@ -28,7 +30,7 @@ interface Replacement {
 }
 
 type Outcome = Pick<SyncReport, "outcome"> &
-  Partial<Pick<SyncReport, "duplicates" | "added" | "removed" | "unchanged">> & {
+  Partial<Pick<SyncReport, "duplicates" | "added" | "removed" | "unchanged" | "estimate">> & {
     readonly after: Pick<Segment, "included" | "excluded">;
   };
 
@@ -152,6 +154,7 @@ async function plan(engine: Engine, { request, lists, options, reportOf }: Repla
   let [kept, wanted, old, duplicates] = [0, 0, 0, 0];
   let isWhole = true;
   const after = { included: segment.included, excluded: segment.excluded };
+  const planned: PlannedList[] = [];
   for (const { list, intake } of lists) {
     const { set, count } = segment[list];
     let members = 0;
@@ -167,6 +170,11 @@ async function plan(engine: Engine, { request, lists, options, reportOf }: Repla
     wanted += members;
     old += count.value;
     after[list] = { count: exactly(members) };
+    planned.push({
+      shardBits: await chooseShardBits(engine, members),
+      members,
+      replaced: set && { shardBits: set.shardBits, members: count.value },
+    });
   }
   const exact = isWhole && lists.every(({ list }) => segment[list].count.exact);
   return reportOf({
@@ -176,6 +184,7 @@ async function plan(engine: Engine, { request, lists, options, reportOf }: Repla
     removed: { value: Math.max(0, old - kept), exact },
     unchanged: { value: kept, exact: isWhole },
     after,
+    estimate: store.estimateSync?.({ segment, lists: planned }),
   });
 }
 

@@ -18,6 +18,8 @@ export type RejectionReason = z.infer<typeof rejectionReasonSchema>;
 /** How many rejections a report lists one by one. */
 export const MAX_LISTED_REJECTIONS = 100;
 
+const consumptionSchema = z.object({ readUnits: z.number().nonnegative(), writeUnits: z.number().nonnegative() });
+
 export const syncReportSchema = z
   .object({
     segmentKey: segmentKeySchema,
@@ -53,7 +55,9 @@ export const syncReportSchema = z
      * What it consumed at a database that is paid by use, in that database's units, retries too; in the history without the last write,
      * which carries the report. Of merges that were committed together, by the one that wrote for all.
      */
-    consumed: z.object({ readUnits: z.number().nonnegative(), writeUnits: z.number().nonnegative() }).optional(),
+    consumed: consumptionSchema.optional(),
+    /** Of a dry run, at such a database: what the sync would consume, by the adapter's formula; what it replaces and drops later counts too. */
+    estimate: consumptionSchema.optional(),
   })
   .meta({ description: "The report of one sync." });
 /** The report of one sync. */
@@ -93,6 +97,7 @@ export interface ReportParts {
   /** The lists as they are after the sync. */
   readonly after: { readonly included: { readonly count: Count }; readonly excluded: { readonly count: Count } };
   readonly group?: number;
+  readonly estimate?: SyncReport["estimate"];
   readonly startedAt: number;
   readonly durationMs: number;
 }
@@ -121,5 +126,6 @@ export function buildReport(parts: ReportParts): SyncReport {
     startedAt: parts.startedAt,
     durationMs: Math.max(0, parts.durationMs),
     ...(consumed === undefined ? {} : { consumed }),
+    ...(parts.estimate === undefined ? {} : { estimate: parts.estimate }),
   };
 }

@@ -1,6 +1,7 @@
 // The store port: what an adapter does for core. The comments are law in both directions: what core guarantees to the
 // adapter, and what the adapter must do.
 
+import type { Consumption } from "./consumption.js";
 import type { ContextHashes } from "./context-hashes.js";
 import type { CostEstimate, CostWorkload, UnitPrices } from "./cost.js";
 import type { EnvironmentName, SegmentKey } from "./names.js";
@@ -197,6 +198,10 @@ export interface SegmentStore {
    */
   scanMembers(set: MemberSet): AsyncIterable<ContextHashes>;
   /**
+   * Optional, for a database that is paid by use: what a sync would consume, by the adapter's formula. A pure function.
+   */
+  estimateSync?(planned: PlannedSync): Consumption;
+  /**
    * Removes the fences first, then every member. Core guarantees that no segment points at these sets and that no reader
    * asks for them any more. Idempotent; sets that are unknown are not an error. After an interruption the same call completes it.
    */
@@ -206,6 +211,25 @@ export interface SegmentStore {
    * by the number of sets and not of members, so the adapter keeps one small record for each set.
    */
   listMemberSets(): Promise<StoredMemberSet[]>;
+}
+
+/** What a sync would do to each list that it changes; for the formula of {@link SegmentStore.estimateSync}. */
+export interface PlannedSync {
+  /** The segment's record before it. */
+  readonly segment: Segment;
+  readonly lists: readonly PlannedList[];
+}
+
+/** A list that a sync would change. */
+export interface PlannedList {
+  /** Into how many shards the set that is written is or would be cut: a replace writes a new one, a merge changes the present one. */
+  readonly shardBits: number;
+  /** Members after it. */
+  readonly members: number;
+  /** Of a merge: distinct members that it names, present ones too. `undefined` of a replace, which writes all. */
+  readonly changes?: { readonly adds: number; readonly removes: number } | undefined;
+  /** Of a replace: the set that is compared with the new one and dropped later. */
+  readonly replaced?: { readonly shardBits: number; readonly members: number } | undefined;
 }
 
 /** What an adapter package exports as `storeFactory`, so that {@link openStore} finds it by URL scheme. */

@@ -69,6 +69,28 @@ describe.each([1, 0.3, 0.1, 0.02])("at a density of %d", (density) => {
     expectNear(consumed?.writeUnits, merge.writeUnits);
   });
 
+  it("a dry run of either, by the members and the record that there are", async () => {
+    const snapshot = { included: membersOf(2, density, 1) };
+    const delta = {
+      add: Array.from({ length: CHANGES }, (_, index) => `newcomer-${index}`),
+      remove: snapshot.included.slice(-CHANGES),
+    };
+    const planned = await rollcall().merge("segment-2", delta, { dryRun: true });
+    const merged = await consumedBy(() => rollcall().merge("segment-2", delta));
+    expectNear(merged?.writeUnits, planned.estimate?.writeUnits ?? 0);
+
+    const plannedSnapshot = await rollcall().replace("segment-3", snapshot, { dryRun: true });
+    const { retired: before = [] } = (await rollcall().getSegment("segment-3")) ?? {};
+    const replaced = await consumedBy(async () => {
+      await rollcall().replace("segment-3", snapshot);
+      const { retired = [] } = (await rollcall().getSegment("segment-3")) ?? {};
+      await store.dropMemberSets(retired.slice(before.length).map(({ set }) => set));
+    });
+    expectNear(replaced?.writeUnits, plannedSnapshot.estimate?.writeUnits ?? 0);
+    expectNear(replaced?.readUnits, plannedSnapshot.estimate?.readUnits ?? 0);
+    await rollcall().sweep();
+  });
+
   it("lookups", async () => {
     const { lookup } = costs();
     const sets = (await rollcall().listSegments()).flatMap(({ included }) => included.set ?? []);

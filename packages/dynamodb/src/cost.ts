@@ -2,7 +2,15 @@
 // storage, beside the layout with one item for each context. The rules of charging are those in item-key.ts; a test holds the
 // figures against what DynamoDB Local counts.
 
-import type { CostEstimate, CostWorkload, MonthlyCosts, UnitPrices } from "@rollcall/core";
+import {
+  type Consumption,
+  type CostEstimate,
+  type CostWorkload,
+  encodeSegment,
+  type MonthlyCosts,
+  type PlannedSync,
+  type UnitPrices,
+} from "@rollcall/core";
 import { BLOCK_BYTES, chooseShardBits, memberBytes } from "./item-key.js";
 
 /** What happens once. */
@@ -35,36 +43,92 @@ const MEMBERS_PER_LOOKUP = 1_024;
 export function unitCosts(workload: CostWorkload, recordBytes: number = RECORD_BYTES): UnitCosts {
   const { contexts, segments, density, changesPerMerge = 1, reads = "strong" } = workload;
   const members = contexts * density;
-  const shardBits = chooseShardBits({ members, contexts });
-  const shards = 2 ** shardBits;
-  const mean = members / shards;
-  const bytesOf = (count: number) => BLOCK_BYTES + count * memberBytes(shardBits);
-  const writeUnitsOf = (count: number) => Math.ceil(bytesOf(count) / WRITE_UNIT);
-  const filled = shards * (1 - Math.exp(-mean));
-  const written = shards * expected(mean, (count) => (count === 0 ? 0 : writeUnitsOf(count)));
-  const windows = Math.ceil(filled / BLOCKS_PER_WINDOW);
-  // Blocks that a random change meets; it finds one member more there than a random block has.
-  const touched = shards * (1 - Math.exp(-changesPerMerge / shards));
-  const changed = touched * expected(mean, (count) => writeUnitsOf(count + 1));
-  const perShard = segments * expected(mean, (count) => (count === 0 ? 0 : bytesOf(count)));
-  // A transaction over a record and an epoch, at two units for each KB of each.
-  const put = 2 * Math.ceil(recordBytes / WRITE_UNIT) + 2;
+  const blocks = blocksOf({ members, shardBits: chooseShardBits({ members, contexts }) });
+  const snapshot = snapshotUnits(blocks, recordBytes);
+  const merge = mergeUnits(blocks, [changesPerMerge], recordBytes);
+  const perShard = segments * blocks.mean((count) => (count === 0 ? 0 : blocks.bytes(count)));
   const unit = reads === "strong" ? 1 : 0.5;
   return {
-    replace: {
-      writeUnits: written + windows * 2 + 3 * put + 6,
-      readUnits: filled + members / MEMBERS_PER_LOOKUP + windows * 2 + RECORD_READS,
-      // A shard without a block costs a deletion all the same.
-      dropWriteUnits: written + (shards - filled) + 2,
-    },
-    merge: {
-      memberWriteUnits: changed,
-      writeUnits: changed + 2 * put + 3,
-      readUnits: Math.ceil(touched / BLOCKS_PER_WINDOW) * 2 + RECORD_READS,
-    },
+    replace: { ...snapshot, dropWriteUnits: dropUnits(blocks) },
+    merge,
     lookup: { readUnits: unit * Math.max(1, Math.ceil(perShard / READ_UNIT)) },
-    storageBytes: segments * (filled * (BLOCK_BYTES + INDEX_BYTES) + members * memberBytes(shardBits)),
+    storageBytes: segments * (blocks.filled * (BLOCK_BYTES + INDEX_BYTES) + members * blocks.memberBytes),
   };
+}
+
+/** See `SegmentStore.estimateSync`. */
+export function estimateSync({ segment, lists }: PlannedSync): Consumption {
+  const recordBytes = encodeSegment(segment).length;
+  let [readUnits, writeUnits] = [0, 0];
+  for (const { changes, replaced, ...set } of lists) {
+    const blocks = blocksOf(set);
+    const units =
+      changes === undefined
+        ? snapshotUnits(blocks, recordBytes)
+        : mergeUnits(blocks, [changes.adds, changes.removes], recordBytes);
+    readUnits += units.readUnits;
+    writeUnits += units.writeUnits + (replaced === undefined ? 0 : dropUnits(blocksOf(replaced)));
+  }
+  return { readUnits: Math.round(readUnits), writeUnits: Math.round(writeUnits) };
+}
+
+/** What is known of the blocks of a set by how many members and shards it has. */
+function blocksOf({ members, shardBits }: { readonly members: number; readonly shardBits: number }) {
+  const shards = 2 ** shardBits;
+  const perMember = memberBytes(shardBits);
+  const bytes = (count: number) => BLOCK_BYTES + count * perMember;
+  return {
+    members,
+    shards,
+    memberBytes: perMember,
+    /** Blocks that are not empty. */
+    filled: shards * (1 - Math.exp(-members / shards)),
+    /** Of a block with so many members. */
+    bytes,
+    writeUnits: (count: number) => Math.ceil(bytes(count) / WRITE_UNIT),
+    /** The mean of `value` over the numbers of members that blocks have. */
+    mean: (value: (count: number) => number) => expected(members / shards, value),
+  };
+}
+
+type Blocks = ReturnType<typeof blocksOf>;
+
+function snapshotUnits(blocks: Blocks, recordBytes: number) {
+  const windows = Math.ceil(blocks.filled / BLOCKS_PER_WINDOW);
+  return {
+    writeUnits: allUnits(blocks) + windows * 2 + 3 * putUnits(recordBytes) + 6,
+    readUnits: blocks.filled + blocks.members / MEMBERS_PER_LOOKUP + windows * 2 + RECORD_READS,
+  };
+}
+
+/** Writing each block once. */
+function allUnits({ shards, mean, writeUnits }: Blocks): number {
+  return shards * mean((count) => (count === 0 ? 0 : writeUnits(count)));
+}
+
+/** A shard without a block costs a deletion all the same. */
+function dropUnits(blocks: Blocks): number {
+  return allUnits(blocks) + (blocks.shards - blocks.filled) + 2;
+}
+
+/** What is added to a block and what is removed from it are a write each. */
+function mergeUnits(blocks: Blocks, changes: readonly number[], recordBytes: number) {
+  const { shards, mean, writeUnits } = blocks;
+  // Blocks that random changes meet, where they find one member more than a random block has.
+  const touched = (count: number) => shards * (1 - Math.exp(-count / shards));
+  const written = changes.reduce((sum, count) => sum + touched(count), 0);
+  const all = changes.reduce((sum, count) => sum + count, 0);
+  const memberWriteUnits = written * mean((count) => writeUnits(count + 1));
+  return {
+    memberWriteUnits,
+    writeUnits: memberWriteUnits + 2 * putUnits(recordBytes) + 3,
+    readUnits: Math.ceil(touched(all) / BLOCKS_PER_WINDOW) * 2 + RECORD_READS,
+  };
+}
+
+/** A transaction over a record and an epoch, at two units for each KB of each. */
+function putUnits(recordBytes: number): number {
+  return 2 * Math.ceil(recordBytes / WRITE_UNIT) + 2;
 }
 
 /** The mean of `value` over a Poisson distribution (Knuth, The Art of Computer Programming 2, 3.4.1). */

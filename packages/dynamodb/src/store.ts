@@ -37,6 +37,7 @@ import {
 import { chunksOf, forEach, KEYS_PER_READ, KEYS_PER_WRITE } from "./batch.js";
 import { clientFor, requireSingleAttempts } from "./client.js";
 import { createConnection, MOST_REQUESTS, whileOpen } from "./connection.js";
+import { estimateSync } from "./cost.js";
 import {
   chooseShardBits,
   fenceMark,
@@ -305,6 +306,7 @@ export function createDynamoDbStore(client: DynamoDBClient | string, options: Dy
       }
     },
     chooseShardBits,
+    estimateSync,
     raiseFence: admit,
     async writeBlocks(set, blocks, fence) {
       await admit(set, fence);

@@ -15,9 +15,9 @@ import { examples } from "../help.js";
 import type { MemberInput } from "../input/member-input.js";
 import { addMemberFlags, type MemberFlags, openMemberFiles } from "../member-flags.js";
 import { type ProgressDisplay, showProgress } from "../progress.js";
-import { parsePositiveInteger, parseShare } from "../quantity.js";
+import { parsePositiveInteger, parsePrice, parseShare } from "../quantity.js";
 import { type Run, type Session, startSession, withRollcall } from "../session.js";
-import { type CommandReport, describeReport, locateRejections } from "../sync-report.js";
+import { type CommandReport, describeReport, locateRejections, withDollars } from "../sync-report.js";
 
 interface SyncFlags extends MemberFlags, DetailsFlags {
   readonly mode: "merge" | "replace";
@@ -33,6 +33,8 @@ interface SyncFlags extends MemberFlags, DetailsFlags {
   readonly minRemaining?: number;
   readonly expectedContexts?: number;
   readonly dryRun?: true;
+  readonly writePrice?: number;
+  readonly readPrice?: number;
 }
 
 export function addSync(program: Command, run: Run): void {
@@ -76,7 +78,9 @@ export function addSync(program: Command, run: Run): void {
       "for a new environment: contexts it is going to hold in all",
       parsePositiveInteger,
     )
-    .option("--dry-run", "print what would change; change nothing")
+    .option("--dry-run", "print what would change, and what that would consume where it is paid by use; change nothing")
+    .option("--write-price <dollars>", "dry run: dollars for a million write units", parsePrice)
+    .option("--read-price <dollars>", "dry run: dollars for a million read units", parsePrice)
     .action((segmentKey: string, files: string[], flags: SyncFlags, self: Command) =>
       sync(startSession(run, self), segmentKey, files, flags),
     );
@@ -107,6 +111,7 @@ async function sync(session: Session, segmentKey: string, files: readonly string
   } finally {
     display.stop();
   }
+  report = withDollars(report, flags);
   session.terminal.answer(report, () => describeReport(report, session.terminal.colors));
   if (report.rejected.count > 0 && session.terminal.format === "text") warnOfRejections(session, report);
 }
@@ -126,6 +131,9 @@ function checkFlags(files: readonly string[], flags: SyncFlags): void {
     throw invalid("--min-remaining is for --mode replace");
   if ((flags.source === undefined) !== (flags.next === undefined))
     throw invalid("--source and --next are given together");
+  if ((flags.writePrice === undefined) !== (flags.readPrice === undefined))
+    throw invalid("name both prices: --write-price and --read-price");
+  if (flags.writePrice !== undefined && !flags.dryRun) throw invalid("prices are for --dry-run");
   if (flags.expect !== undefined && flags.source === undefined) throw invalid("--expect needs --source and --next");
 }
 

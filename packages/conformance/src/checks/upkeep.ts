@@ -14,6 +14,7 @@ import {
   segmentOf,
 } from "../audience.js";
 import { type Check, rejectsWith } from "../check.js";
+import type { FaultyStore } from "../faulty-store.js";
 import { fenceOf, found, sampleHashes, write } from "../samples.js";
 
 const GRACE_MS = 60_000;
@@ -186,6 +187,49 @@ export const upkeepChecks: readonly Check[] = [
       await t.clock.advance(1_000_000);
       await later.sweep();
       await expectNoLeftovers(store);
+    },
+  },
+  {
+    name: "a merge far larger than its set gives it smaller blocks first, and reads the same until it is done",
+    promise: "snapshot",
+    async run(t) {
+      const grown = { chooseShardBits: ({ members }: { members: number }) => shardBitsFor(members, 2) };
+      const merge = async (store: FaultyStore) =>
+        (await t.rollcall(store)).merge(AUDIENCE, { add: people(2, 300), remove: people(0, 1) });
+      // Each call of the merge fails once: the reader sees the old members or the new ones of each context, and the repeat ends as it should.
+      for (let at = 1; ; at += 3) {
+        const environment = `large-merge-${at}`;
+        const [calm, store] = [await t.open(environment, grown), await t.open(environment, grown)];
+        const rollcall = await t.rollcall(calm);
+        const reader = await t.reader(calm, { pollMs: 10 });
+        await rollcall.merge(AUDIENCE, { add: people(0, 3) });
+        const before = (await segmentOf(rollcall)).included.set;
+        assert.ok(before !== undefined);
+        store.beforeCall = async () => {
+          await t.clock.advance(20);
+          assert.deepEqual(await membersAmong(reader, AUDIENCE, people(1, 3)), people(1, 3));
+        };
+        store.plan({ kind: at % 2 === 0 ? "crash" : "lose_reply", at });
+        await merge(store).catch((error) => assert.equal(error.code, "store_unavailable"));
+        const ended = store.planned !== undefined;
+        const last = await t.open(environment, grown);
+        await merge(last);
+        // No block was ever written that grew far beyond its size: the copy came first.
+        const after = (await segmentOf(rollcall)).included.set;
+        assert.ok(after !== undefined && after.shardBits >= before.shardBits + 6);
+        await t.clock.advance(20);
+        await expectMembers(reader, AUDIENCE, people(0, 320), people(1, 300));
+        const { count } = (await segmentOf(rollcall)).included;
+        if (count.exact) assert.equal(count.value, 299);
+        await t.clock.advance(1_000_000);
+        await rollcall.sweep();
+        await t.clock.advance(1_000_000);
+        await rollcall.sweep();
+        await expectNoLeftovers(calm);
+        await rollcall.verify({ repair: true });
+        await expectCounts(rollcall, { included: 299 });
+        if (ended) return;
+      }
     },
   },
   {
