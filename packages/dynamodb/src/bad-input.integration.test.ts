@@ -18,7 +18,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createDynamoDbStore, storeFactory } from "./index.js";
 import { itemKeys } from "./item-key.js";
 import { admin, clientOf, dropTable, endpointOf, newTable, SECRET, SERVER, urlOf } from "./place.test-setup.js";
-import { serviceError, startServiceProxy } from "./service-proxy.test-setup.js";
+import { type Answer, serviceError, startServiceProxy } from "./service-proxy.test-setup.js";
 import { createTable } from "./table.js";
 
 const table = newTable();
@@ -207,17 +207,25 @@ describe("a missing right", () => {
     reader.close();
   }
 
-  it.each(ACTIONS)("%s is named", async (action) => {
+  const messageOf = (action: string) =>
+    `User: arn:aws:iam::123456789012:user/ada is not authorized to perform: dynamodb:${action} on resource: arn:aws:dynamodb:eu-central-1:123456789012:table/x`;
+  const denied = (action: string): Answer => ({
+    ...serviceError("AccessDeniedException"),
+    body: { __type: "com.amazon.coral.service#AccessDeniedException", Message: messageOf(action) },
+  });
+  const deniedStatement: Answer = {
+    status: 200,
+    body: { Responses: [{ Error: { Code: "AccessDenied", Message: messageOf("PartiQLInsert") } }] },
+  };
+
+  it.each([
+    ...ACTIONS.map((action) => [action, action, denied(action)] as const),
+    ["PartiQLInsert", "BatchExecuteStatement", denied("PartiQLInsert")] as const,
+    // As part of an answer.
+    ["PartiQLInsert", "BatchExecuteStatement", deniedStatement] as const,
+  ])("%s is named", async (action, refused, answer) => {
     await using proxy = await startServiceProxy(SERVER);
-    const message = `User: arn:aws:iam::123456789012:user/ada is not authorized to perform: dynamodb:${action} on resource: arn:aws:dynamodb:eu-central-1:123456789012:table/x`;
-    proxy.act((operation) =>
-      operation === action
-        ? {
-            ...serviceError("AccessDeniedException"),
-            body: { __type: "com.amazon.coral.service#AccessDeniedException", Message: message },
-          }
-        : undefined,
-    );
+    proxy.act((operation) => (operation === refused ? answer : undefined));
     await expectRefusal(
       exercise(clientOf(proxy), randomUUID()),
       "access_denied",

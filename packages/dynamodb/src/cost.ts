@@ -11,7 +11,7 @@ import {
   type PlannedSync,
   type UnitPrices,
 } from "@rollcall/core";
-import { BLOCK_BYTES, chooseShardBits, memberBytes } from "./item-key.js";
+import { BLOCK_BYTES, chooseShardBits, memberBytes, WRITE_UNIT_BYTES } from "./item-key.js";
 
 /** What happens once. */
 interface UnitCosts {
@@ -25,9 +25,8 @@ interface UnitCosts {
   readonly storageBytes: number;
 }
 
-/** Bytes that are charged as one unit. */
-const WRITE_UNIT = 1_024;
-const READ_UNIT = 4_096;
+/** Bytes that are charged as one unit of a read. */
+const READ_UNIT_BYTES = 4_096;
 /** What AWS adds to each item where it bills storage. */
 const INDEX_BYTES = 100;
 /** Blocks that core writes in one window, each of which reads the set's record once. */
@@ -51,7 +50,7 @@ export function unitCosts(workload: CostWorkload, recordBytes: number = RECORD_B
   return {
     replace: { ...snapshot, dropWriteUnits: dropUnits(blocks) },
     merge,
-    lookup: { readUnits: unit * Math.max(1, Math.ceil(perShard / READ_UNIT)) },
+    lookup: { readUnits: unit * Math.max(1, Math.ceil(perShard / READ_UNIT_BYTES)) },
     storageBytes: segments * (blocks.filled * (BLOCK_BYTES + INDEX_BYTES) + members * blocks.memberBytes),
   };
 }
@@ -85,7 +84,7 @@ function blocksOf({ members, shardBits }: { readonly members: number; readonly s
     filled: shards * (1 - Math.exp(-members / shards)),
     /** Of a block with so many members. */
     bytes,
-    writeUnits: (count: number) => Math.ceil(bytes(count) / WRITE_UNIT),
+    writeUnits: (count: number) => Math.ceil(bytes(count) / WRITE_UNIT_BYTES),
     /** The mean of `value` over the numbers of members that blocks have. */
     mean: (value: (count: number) => number) => expected(members / shards, value),
   };
@@ -128,7 +127,7 @@ function mergeUnits(blocks: Blocks, changes: readonly number[], recordBytes: num
 
 /** A transaction over a record and an epoch, at two units for each KB of each. */
 function putUnits(recordBytes: number): number {
-  return 2 * Math.ceil(recordBytes / WRITE_UNIT) + 2;
+  return 2 * Math.ceil(recordBytes / WRITE_UNIT_BYTES) + 2;
 }
 
 /** The mean of `value` over a Poisson distribution (Knuth, The Art of Computer Programming 2, 3.4.1). */
@@ -167,11 +166,11 @@ function peerCosts(workload: CostWorkload): Omit<MonthlyCosts, "dollars"> {
   const { contexts, segments, density, changes = 0, replaces = 0, lookups = 0, reads = "strong" } = workload;
   const bytes = PEER_ITEM + segments * density * PEER_NAME;
   // A transaction is charged twice; its condition check is one more item (AWS, "Amazon DynamoDB Transactions: capacity management").
-  const update = 2 * Math.ceil(bytes / WRITE_UNIT) + 2 / PEER_UPDATES;
+  const update = 2 * Math.ceil(bytes / WRITE_UNIT_BYTES) + 2 / PEER_UPDATES;
   const changed = segments * (changes + replaces * contexts * density);
   return {
     writeUnits: changed * update,
-    readUnits: lookups * Math.ceil(bytes / READ_UNIT) * (reads === "strong" ? 1 : 0.5),
+    readUnits: lookups * Math.ceil(bytes / READ_UNIT_BYTES) * (reads === "strong" ? 1 : 0.5),
     storageBytes: contexts * (bytes + INDEX_BYTES),
   };
 }

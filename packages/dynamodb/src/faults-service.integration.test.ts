@@ -62,13 +62,20 @@ function everyNth(
   return answered;
 }
 
+/** What carries members: a snapshot is all new blocks, a delta changes present ones. */
+const WRITES: Readonly<Record<Mode, string>> = { replace: "BatchExecuteStatement", merge: "UpdateItem" };
+
+/** Every how many of them one fails: batches are fewer. */
+const OFTEN: Readonly<Record<Mode, number>> = { replace: 2, merge: 4 };
+const SELDOM: Readonly<Record<Mode, number>> = { replace: 3, merge: 50 };
+
 describe.each(MODES)("during a %s", (mode) => {
   it.each(["ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"])(
     "%s slows it down, and costs no exact count",
     async (name) => {
       await using line = await startService(mode);
       const { proxy, store, calm, trial } = line;
-      const throttled = everyNth(proxy, 4, "UpdateItem", serviceError(name));
+      const throttled = everyNth(proxy, OFTEN[mode], WRITES[mode], serviceError(name));
       const outcome = await sync(quickRollcall(store), trial);
       expectApplied(outcome);
       expect(throttled.count).toBeGreaterThan(0);
@@ -81,7 +88,7 @@ describe.each(MODES)("during a %s", (mode) => {
   it("a throttling that does not end ends it", async () => {
     await using line = await startService(mode);
     const { proxy, store, calm, trial } = line;
-    everyNth(proxy, 1, "UpdateItem", serviceError("ThrottlingException"));
+    everyNth(proxy, 1, WRITES[mode], serviceError("ThrottlingException"));
     expectRefused(await sync(quickRollcall(store, { retry: { retries: 0 } }), trial), "store_unavailable");
     proxy.calm();
     expectApplied(await sync(quickRollcall(store), trial));
@@ -94,7 +101,7 @@ describe.each(MODES)("during a %s", (mode) => {
   ])("an internal error may come %s the request took effect", async (_, afterEffect) => {
     await using line = await startService(mode);
     const { proxy, store, calm, trial } = line;
-    everyNth(proxy, 50, "UpdateItem", { ...serviceError("InternalServerError", 500), afterEffect }, 3);
+    everyNth(proxy, SELDOM[mode], WRITES[mode], { ...serviceError("InternalServerError", 500), afterEffect }, 3);
     expectApplied(await sync(quickRollcall(store), trial));
     expect(store.failures).toContain("writeBlocks store_unavailable");
     await expectState(calm, trial.segmentKey, trial.after);
@@ -131,6 +138,50 @@ describe.each(MODES)("during a %s", (mode) => {
     const outcome = await sync(quickRollcall(store), trial, () => dropTable(doomed));
     expectRefused(outcome, "invalid_request");
     expect(outcome.error?.message).toMatch(/table does not exist.*createTable/);
+  });
+});
+
+describe("single statements of a batch", () => {
+  /** Answers every `nth` batch so, each of its statements. */
+  function refuse(proxy: ServiceProxy, nth: number, code: string, afterEffect = false): { count: number } {
+    const refused = { count: 0 };
+    let seen = 0;
+    proxy.act((operation, { Statements }) => {
+      if (operation !== WRITES.replace || ++seen % nth !== 0) return undefined;
+      refused.count++;
+      const Responses = (Statements as unknown[]).map(() => ({
+        Error: { Code: code, Message: `the service says ${code}` },
+      }));
+      return { status: 200, body: { Responses }, afterEffect };
+    });
+    return refused;
+  }
+
+  it.each(["ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"])(
+    "that are refused by %s go again, and cost no exact count",
+    async (code) => {
+      await using line = await startService("replace");
+      const { proxy, store, calm, trial } = line;
+      const refused = refuse(proxy, 2, code);
+      const outcome = await sync(quickRollcall(store), trial);
+      expectApplied(outcome);
+      expect(refused.count).toBeGreaterThan(0);
+      expect(store.failures).toEqual([]);
+      expect(outcome.report?.members.included).toEqual({ value: trial.after.size, exact: true });
+      await expectState(calm, trial.segmentKey, trial.after);
+    },
+  );
+
+  it("may have taken effect and failed all the same", async () => {
+    await using line = await startService("replace");
+    const { proxy, store, calm, trial } = line;
+    const refused = refuse(proxy, 3, "InternalServerError", true);
+    // Each window once: its repeat finds the blocks there.
+    setTimeout(() => proxy.calm(), 500);
+    expectApplied(await sync(quickRollcall(store), trial));
+    expect(refused.count).toBeGreaterThan(0);
+    expect(store.failures).toContain("writeBlocks store_unavailable");
+    await expectState(calm, trial.segmentKey, trial.after);
   });
 });
 

@@ -47,6 +47,9 @@ const BITS_PER_STEP = 3;
 /** Bytes of a block's item without its members: all of the table above but the members. */
 export const BLOCK_BYTES = 1 + 12 + (1 + 4) + (1 + 15) + 1;
 
+/** Bytes that are charged as one unit of a write. */
+export const WRITE_UNIT_BYTES = 1_024;
+
 /** Bytes of one member in a block of a set that is cut by so many bits. */
 export function memberBytes(shardBits: number): number {
   return CONTEXT_HASH_BYTES - (shardBits >>> 3);

@@ -1,5 +1,6 @@
 // What DynamoDB, the AWS SDK and the network say, as Rollcall's errors: the one place where native errors are told apart.
 
+import type { BatchStatementError } from "@aws-sdk/client-dynamodb";
 import {
   type ErrorMeaning,
   isRollcallError,
@@ -117,6 +118,22 @@ const BY_MESSAGE: readonly (readonly [words: RegExp, meaning: ErrorMeaning])[] =
 const FOR_LOAD: ReadonlySet<string> = new Set(
   [...MEANINGS].flatMap(([name, { what }]) => (what === LOAD.what || what === COLLISION.what ? name : [])),
 );
+
+/** An error in the answer to one statement of a batch, as if it were that of a request. */
+export function statementError({ Code: code, Message: message }: BatchStatementError): Error {
+  const name = CODES_OF_STATEMENTS.get(String(code)) ?? String(code);
+  return Object.assign(new Error(message), { name, $metadata: { httpStatusCode: 400 } });
+}
+
+/** The names of requests' errors where a statement's code is another word (BatchStatementErrorCodeEnum). */
+const CODES_OF_STATEMENTS: ReadonlyMap<string, string> = new Map([
+  ["AccessDenied", "AccessDeniedException"],
+  ["ItemCollectionSizeLimitExceeded", "ItemCollectionSizeLimitExceededException"],
+  ["ProvisionedThroughputExceeded", "ProvisionedThroughputExceededException"],
+  ["ResourceNotFound", "ResourceNotFoundException"],
+  ["ThrottlingError", "ThrottlingException"],
+  ["TransactionConflict", "TransactionConflictException"],
+]);
 
 /** Why each item of a transaction that was cancelled was refused: `None`, `ConditionalCheckFailed`, `TransactionConflict`, … */
 export function cancellationCodes(cause: unknown): string[] {

@@ -15,6 +15,7 @@ import {
   type UpdateCommandInput,
 } from "@aws-sdk/lib-dynamodb";
 import {
+  type Block,
   type ContextHashes,
   type EnvironmentName,
   environmentNameSchema,
@@ -35,6 +36,7 @@ import {
   type StoredMemberSet,
 } from "@rollcall/core";
 import { chunksOf, forEach, KEYS_PER_READ, KEYS_PER_WRITE } from "./batch.js";
+import { insertBlocks, MOST_INSERTED } from "./block-inserts.js";
 import { clientFor, requireSingleAttempts } from "./client.js";
 import { createConnection, MOST_REQUESTS, whileOpen } from "./connection.js";
 import { estimateSync } from "./cost.js";
@@ -310,10 +312,23 @@ export function createDynamoDbStore(client: DynamoDBClient | string, options: Dy
     raiseFence: admit,
     async writeBlocks(set, blocks, fence) {
       await admit(set, fence);
-      const shards = blocks.map(({ shard }) => shard);
-      await pages.note(set, shards);
+      const isOnNewPage = await pages.note(
+        set,
+        blocks.map(({ shard }) => shard),
+      );
       const total = { added: 0, removed: 0 };
-      await forEach(blocks, MOST_REQUESTS, async ({ shard, adds, removes }) => {
+      const isNew = ({ shard, adds, removes }: Block) =>
+        removes.length === 0 && hashCount(adds) <= MOST_INSERTED && isOnNewPage(shard);
+      const { mark } = fenceMark(fence);
+      const fresh = blocks.filter(isNew).map((block) => {
+        const members = shortened(block.adds, set.shardBits);
+        total.added += members.length;
+        return { ...keys.block(set, block.shard), mark, members, block };
+      });
+      const present = await insertBlocks(guarded, table, fresh);
+      for (const { members } of present) total.added -= members.length;
+      const known = [...present.map(({ block }) => block), ...blocks.filter((block) => !isNew(block))];
+      await forEach(known, MOST_REQUESTS, async ({ shard, adds, removes }) => {
         const added = await change(set, shard, fence, "ADD", adds);
         const removed = await change(set, shard, fence, "DELETE", removes);
         total.added += added;

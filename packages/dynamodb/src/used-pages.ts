@@ -4,7 +4,7 @@
 import { DeleteCommand, GetCommand, UpdateCommand } from "@aws-sdk/lib-dynamodb";
 import type { MemberSet } from "@rollcall/core";
 import type { Connection } from "./connection.js";
-import { bigEndian, numberIn } from "./item-key.js";
+import { bigEndian, type ItemKey, numberIn } from "./item-key.js";
 import { type Item, type Place, partition, queryAll } from "./registry.js";
 
 const SHARDS_PER_PAGE = 16;
@@ -14,8 +14,8 @@ const MOST_REMEMBERED = 1_024;
 
 /** The pages of all sets of an environment. */
 export interface UsedPages {
-  /** Makes sure that the pages of these shards are noted. */
-  note(set: MemberSet, shards: Iterable<number>): Promise<void>;
+  /** Makes sure that the pages of these shards are noted. Answers which shards are on pages that were not: these have no block, unless somebody is at it now. */
+  note(set: MemberSet, shards: Iterable<number>): Promise<(shard: number) => boolean>;
   /** The shards of all pages that are noted, in order. */
   shardsOf(set: MemberSet): Promise<Iterable<number>>;
   /** Removes the notes of a set of which nothing is left. */
@@ -25,20 +25,28 @@ export interface UsedPages {
 export function createUsedPages(connection: Connection, { table, keys }: Place): UsedPages {
   const { read, write } = connection;
   const base = { TableName: table, ReturnConsumedCapacity: "TOTAL" as const };
-  const remembered = new Map<string, Set<number>>();
+  const remembered = new Map<string, Promise<Set<number>>>();
 
-  async function notePages(set: MemberSet, item: number, pages: ReadonlySet<number>): Promise<void> {
+  async function notedPages(Key: ItemKey): Promise<Set<number>> {
+    const get = new GetCommand({ ...base, Key, ConsistentRead: true });
+    return pagesIn((await read((client, call) => client.send(get, call))).Item);
+  }
+
+  /** Answers those of `pages` that were not noted before. */
+  async function notePages(set: MemberSet, item: number, pages: ReadonlySet<number>): Promise<readonly number[]> {
     const name = `${set.id}/${item}`;
     const Key = keys.pages(set.id, item);
-    let known = remembered.get(name);
-    if (known === undefined) {
-      const get = new GetCommand({ ...base, Key, ConsistentRead: true });
-      known = pagesIn((await read((client, call) => client.send(get, call))).Item);
+    // One reading for all windows that begin at once, and one set, which all of them see grow.
+    let reading = remembered.get(name);
+    if (reading === undefined) {
       if (remembered.size >= MOST_REMEMBERED) remembered.clear();
-      remembered.set(name, known);
+      reading = notedPages(Key);
+      remembered.set(name, reading);
+      reading.catch(() => remembered.delete(name));
     }
-    const missing = [...pages].filter((page) => known?.has(page) !== true);
-    if (missing.length === 0) return;
+    const known = await reading;
+    const missing = [...pages].filter((page) => !known.has(page));
+    if (missing.length === 0) return [];
     const add = new UpdateCommand({
       ...base,
       Key,
@@ -47,6 +55,7 @@ export function createUsedPages(connection: Connection, { table, keys }: Place):
     });
     await write((client, call) => client.send(add, call));
     for (const page of missing) known.add(page);
+    return missing;
   }
 
   const itemsOf = (set: MemberSet) => queryAll(connection, { ...base, ...partition(keys.pages(set.id, 0).p) });
@@ -55,11 +64,17 @@ export function createUsedPages(connection: Connection, { table, keys }: Place):
     async note(set, shards) {
       const items = new Map<number, Set<number>>();
       for (const shard of shards) {
-        const page = Math.floor(shard / SHARDS_PER_PAGE);
+        const page = pageOf(shard);
         const item = Math.floor(page / PAGES_PER_ITEM);
         items.set(item, (items.get(item) ?? new Set()).add(page % PAGES_PER_ITEM));
       }
-      await Promise.all(Array.from(items, ([item, pages]) => notePages(set, item, pages)));
+      const missing = new Set<number>();
+      await Promise.all(
+        Array.from(items, async ([item, pages]) => {
+          for (const page of await notePages(set, item, pages)) missing.add(item * PAGES_PER_ITEM + page);
+        }),
+      );
+      return (shard) => missing.has(pageOf(shard));
     },
     async shardsOf(set) {
       const items = await itemsOf(set);
@@ -72,6 +87,10 @@ export function createUsedPages(connection: Connection, { table, keys }: Place):
       }
     },
   };
+}
+
+function pageOf(shard: number): number {
+  return Math.floor(shard / SHARDS_PER_PAGE);
 }
 
 function pagesIn(item: Item | undefined): Set<number> {
