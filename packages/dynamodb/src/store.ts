@@ -1,4 +1,4 @@
-// The store on DynamoDB: one item for each block of a member set, changed by one conditional update. The layout is in item-key.ts.
+// The store on DynamoDB: one item for each block of a member set, changed by one conditional write. The layout is in item-key.ts.
 // Some 430 lines: DynamoDB keeps no record of what a set consists of, charges for each reading, and lets late writes in; so fences, the
 // shards in use, and sets that are dropped in steps and forgotten later are all here.
 
