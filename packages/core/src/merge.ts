@@ -156,7 +156,7 @@ async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<v
   let sorting: Sorting = { accepted: [], repeats: [], refused: new Map() };
   let seen: Segment | undefined;
   try {
-    const leased = await withLease(
+    const leasing = withLease(
       engine,
       {
         segmentKey: first.request.segmentKey,
@@ -172,6 +172,9 @@ async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<v
       },
       (lease) => writeGroup(engine, lease, sorting.accepted),
     );
+    // While the database grants the lease.
+    for (const merge of group) merge.intake.partitioner.sortAhead();
+    const leased = await leasing;
     for (const [merge, error] of sorting.refused) merge.settle({ error });
     const after = leased?.result.after ?? seen;
     if (after === undefined) return;

@@ -56,6 +56,8 @@ export interface Partitioner {
   readonly overLimit: boolean;
   /** Moves what is in memory to the temporary file. */
   spill(): Promise<void>;
+  /** Sorts a small number of records now, for {@link Partitioner.chunks} later: so that it can be done while something else is waited for. */
+  sortAhead(): void;
   /** The changes in ascending order of hash, a partition at a time; each chunk holds all changes of its first bytes. Once only. */
   chunks(): AsyncGenerator<SortedChanges>;
   /** Frees memory and removes the temporary file. */
@@ -73,6 +75,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   let runBytes = 0;
   let file: TemporaryFile | undefined;
   let gathered = new Uint8Array(0);
+  let sorted: SortedChanges | undefined;
 
   function append(member: unknown, write: HashWriter, change: number): RejectionReason | undefined {
     const rejected = write(member, stage.bytes, staged * RECORD_BYTES);
@@ -91,6 +94,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     stage.words[staged * RECORD_WORDS + CHANGE_WORD] = change;
     staged++;
     total++;
+    sorted = undefined;
     if (change === ADD) adds++;
     if (staged < stage.capacity) return;
     if (stage.capacity < STAGE_RECORDS) {
@@ -123,9 +127,14 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     runBytes = 0;
   }
 
+  function sortAhead(): void {
+    if (runs.length === 0 && staged > 0) sorted ??= sortRecords(stage.words, staged, 0);
+  }
+
   async function* chunks(): AsyncGenerator<SortedChanges> {
     if (runs.length === 0) {
-      if (staged > 0) yield sortRecords(stage.words, staged, 0);
+      sortAhead();
+      if (sorted !== undefined) yield sorted;
       return;
     }
     if (staged > 0) splitStage();
@@ -171,11 +180,13 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
       return runBytes >= memoryLimit;
     },
     spill,
+    sortAhead,
     chunks,
     async dispose() {
       runs = [];
       stage = createStage(0);
       gathered = new Uint8Array(0);
+      sorted = undefined;
       const opened = file;
       file = undefined;
       await opened?.close();
