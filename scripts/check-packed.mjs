@@ -83,7 +83,8 @@ function checkContents(files, folder, manifest) {
  * this workspace and no other store's client came along, and runs `scripts/packed/<adapter>.mjs` there.
  */
 export async function checkInstalledAlone(tarballs, adapter) {
-  const wanted = ["@rollcall/core", `@rollcall/${adapter}`];
+  // The command brings LMDB, and no other store.
+  const wanted = ["@rollcall/core", `@rollcall/${adapter}`, ...(adapter === "lmdb" ? ["@rollcall/cli"] : [])];
   const missing = wanted.filter((name) => !tarballs.has(name));
   if (missing.length > 0) return { ok: false, output: `not packed: ${missing.join(", ")}` };
   const folder = await mkdtemp(join(tmpdir(), "rollcall-packed-"));

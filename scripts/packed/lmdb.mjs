@@ -2,6 +2,7 @@
 // read, and read again from a store opened by its URL, which core resolves to the adapter installed beside it. What is not installed is
 // named: in the workspace itself the tests' runner finds every adapter.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createMemoryStore, createRollcall, createSegmentReader, openStore } from "@rollcall/core";
 import { createLmdbStore } from "@rollcall/lmdb";
 import { isRefusal, secret } from "./refusal.mjs";
@@ -47,6 +48,16 @@ const missing = [
 for (const [scheme, remedy] of missing) {
   const opening = openStore(`${scheme}://name:${secret}@host/db`);
   await assert.rejects(opening, (error) => isRefusal("adapter_not_found")(error) && error.message.includes(remedy));
+
+  const args = ["segments", "list", "--store", `${scheme}://name:${secret}@host/db`, "--json"];
+  const command = spawnSync(process.execPath, ["node_modules/@rollcall/cli/bin/rollcall.js", ...args], {
+    encoding: "utf8",
+  });
+  assert.equal(command.status, 2, command.stderr);
+  const { error } = JSON.parse(command.stderr);
+  assert.equal(error.code, "adapter_not_found");
+  assert.ok(error.message.includes(remedy));
+  assert.equal(command.stderr.includes(secret), false);
 }
 
 console.log("used");

@@ -76,9 +76,10 @@ const BROKEN_PIPE = 128 + constants.signals.SIGPIPE;
 const HINTS: { readonly [Code in RollcallErrorCode]?: string } = {
   shrink_guard: "--allow-shrink lets it through, --dry-run shows what it would change",
   segment_busy: "--lease-wait waits longer",
-  pepper_mismatch: "ROLLCALL_PEPPER or --pepper-file names the pepper",
+  pepper_mismatch: "ROLLCALL_PEPPER or --pepper-file names the pepper; where there is to be none, leave both out",
   environment_not_empty: "--to-environment names another environment",
-  store_read_only: '"rollcall init" makes a store; to change one, its files must be writable',
+  store_read_only:
+    '"rollcall init" makes what is not there yet; to change a store, open it without readOnly and with the rights, or files, to write',
   corrupt_data: '"rollcall verify" tells more',
 };
 

@@ -61,7 +61,7 @@ export type Step =
 /** Who takes the steps of a scenario. */
 export interface PlayOptions {
   /**
-   * Whether handles that did their work do more, in turn, as those of processes that live on; what such a handle remembers may be out of date. Else
+   * Whether handles do more than one step, in turn, as those of processes that live on; what such a handle remembers may be out of date. Else
    * each attempt has a handle of its own. Default `false`.
    */
   readonly keepsHandles?: boolean | undefined;
@@ -131,10 +131,10 @@ async function createScenario(t: CheckContext, environment: string, { keepsHandl
       await watcher.look(looks++ % readers.length);
     };
     store.plan(fault);
-    const outcome = call(rollcall).then((result) => {
-      // One that was paused would be taken for paused again.
-      if (keepsHandles && fault?.kind !== "pause") idle.push(handle);
-      return result;
+    const outcome = call(rollcall).finally(() => {
+      // One that crashed is dead, and one that was paused would be taken for paused again. One that failed otherwise lives on.
+      const { kind } = fault ?? {};
+      if (keepsHandles && kind !== "pause" && kind !== "crash" && kind !== "crash_after") idle.push(handle);
     });
     return { store, outcome };
   }

@@ -51,8 +51,8 @@ interface LeftSegment {
   readonly isAlone: boolean;
 }
 
-/** Records of about a kilobyte each. */
-const MOST_LEFT_SEGMENTS = 1_024;
+/** Records of one kilobyte to some ten. */
+const MOST_LEFT_SEGMENTS = 256;
 
 /** Checks the options and the adapter's version. */
 export function createEngine(store: SegmentStore, options: RollcallOptions): Engine {

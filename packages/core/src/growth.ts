@@ -8,7 +8,7 @@ import { createPartitioner, type Partitioner } from "./partitioner.js";
 import { buildReport } from "./report.js";
 import type { CallOptions } from "./rollcall.js";
 import { LIST_NAMES, type ListName, type MemberSet, type Segment } from "./segment.js";
-import { chooseShardBits } from "./set-size.js";
+import { chooseShardBits, plannedShardBits } from "./set-size.js";
 import { ADD } from "./sorter.js";
 import { flipped, writeStagedSet } from "./staged-set.js";
 
@@ -17,6 +17,22 @@ const BITS_BEHIND = 2;
 
 // Six bits: blocks 64 times larger. What a merge adds may be more than a database takes in one of them.
 const BITS_FAR_BEHIND = 6;
+
+/**
+ * The shards that a set of `members` members gets before `more` are added, if these are so many more that its blocks would become far too large.
+ */
+export async function shardBitsWithRoom(
+  engine: Engine,
+  { shardBits }: MemberSet,
+  members: number,
+  more: number,
+): Promise<number | undefined> {
+  if (more <= members) return undefined;
+  // By its own size alone, so that nothing need be read.
+  const all = members + more;
+  if (engine.store.chooseShardBits({ members: all, contexts: all }) < shardBits + BITS_FAR_BEHIND) return undefined;
+  return plannedShardBits(engine, all);
+}
 
 /**
  * The set of the list, with room for so many more members: where its blocks would become far too large, a copy with smaller ones, to which the
@@ -29,20 +45,24 @@ export async function setWithRoom(
   list: ListName,
   set: MemberSet,
   more: number,
+  onProgress?: CallOptions["onProgress"],
 ): Promise<MemberSet> {
-  const shardBits = await chooseShardBits(engine, lease.segment[list].count.value + more);
-  if (shardBits < set.shardBits + BITS_FAR_BEHIND) return set;
-  const { members, loss } = await scanSet(engine, set, { signal: lease.signal });
+  const { count } = lease.segment[list];
+  const shardBits = await shardBitsWithRoom(engine, set, count.value, more);
+  if (shardBits === undefined) return set;
+  const { members, loss } = await scanSet(engine, set, { signal: lease.signal, onProgress });
   try {
     if (loss !== undefined) throw loss;
-    const staged = await writeStagedSet(engine, lease, members.count + more, members.chunks());
+    // Also where it has none: what is added needs the room.
+    const atLeastOne = Math.max(1, members.count);
+    const staged = await writeStagedSet(engine, lease, atLeastOne, members.chunks(), { shardBits });
     const { set: copy } = staged;
+    // More may be there than was counted, where fences guard blocks: they are members all the same.
+    if (staged.adds < count.value) requireSameCount(lease, list, staged.adds);
     if (copy === undefined) return set;
-    requireSameCount(lease, list, staged.adds);
-    const now = engine.clock.now();
     await lease.update((current) => {
       if (current[list].set?.id === copy.id) return current;
-      const next = flipped(current, list, staged, now);
+      const next = flipped(current, list, staged, engine.clock.now());
       return { ...next, [list]: { ...next[list], count: current[list].count } };
     });
     return copy;

@@ -81,10 +81,36 @@ export async function withLease<T>(
   const stop = new AbortController();
   const lost = new AbortController();
   const signal = AbortSignal.any([lost.signal, ...(request.signal === undefined ? [] : [request.signal])]);
-  const renewal = renew(engine, { fence, timeline, stop: stop.signal, lost });
   let finished = false;
-  /** As this writer wrote it last: usually nobody else has written it since. */
-  let newest = segment;
+  /** As it was when this writer wrote it last: usually nobody else has written it since. */
+  let guess = segment;
+  const renewal = renew(engine, {
+    fence,
+    timeline,
+    stop: stop.signal,
+    lost,
+    onRenewed(renewed) {
+      guess = renewed;
+    },
+  });
+
+  /** Changes the record by `change`, and sees to it that readers get the whole grace period for what was retired. */
+  async function write(
+    change: (current: Segment | undefined) => Segment,
+    reports?: (written: Segment) => readonly SyncReport[],
+  ): Promise<Segment> {
+    let decidedAt = engine.clock.monotonic();
+    const timed = (current: Segment | undefined) => {
+      decidedAt = engine.clock.monotonic();
+      return change(current);
+    };
+    const written = await updateSegment(engine, fence.segmentKey, timed, { guess, timeline, reports });
+    guess = written;
+    if (engine.clock.monotonic() - decidedAt > engine.options.graceMs / 10)
+      await retireFromNow(engine, segment, written);
+    return written;
+  }
+
   const lease: HeldLease = {
     fence,
     segment,
@@ -94,16 +120,11 @@ export async function withLease<T>(
     },
     tookOver: taken.tookOver,
     signal,
-    async update(change) {
-      const options = { guess: newest, timeline };
-      newest = await updateSegment(engine, fence.segmentKey, (current) => change(held(current, fence)), options);
-      return newest;
-    },
+    update: (change) => write((current) => change(held(current, fence))),
     async finish(change, reports) {
-      let decidedAt = engine.clock.monotonic();
+      let own: Segment | undefined;
       const given = (current: Segment | undefined): Segment => {
         if (current !== undefined && isNoted(current, fence)) return current;
-        decidedAt = engine.clock.monotonic();
         const next = change(held(current, fence));
         const note = { token: fence.token, holder: fence.holder };
         return {
@@ -112,20 +133,15 @@ export async function withLease<T>(
           recentSyncs: [...next.recentSyncs, note].slice(-RECENT_SYNCS),
         };
       };
-      const done = await updateSegment(engine, fence.segmentKey, given, {
-        guess: newest,
-        timeline,
-        reports(next) {
-          newest = next;
-          return reports?.(next) ?? [];
-        },
+      const found = await write(given, (next) => {
+        own = next;
+        return reports?.(next) ?? [];
       });
       finished = true;
-      engine.lastLeft.set(fence.segmentKey, { segment: newest, isAlone: taken.isAlone });
-      if (engine.clock.monotonic() - decidedAt > engine.options.graceMs / 10)
-        await retireFromNow(engine, segment, done);
       // And not what is found after a lost reply, which may be a later writer's.
-      return newest;
+      const left = own ?? found;
+      engine.lastLeft.set(fence.segmentKey, { segment: left, isAlone: taken.isAlone });
+      return left;
     },
   };
   try {
@@ -159,6 +175,7 @@ async function take(engine: Engine, request: LeaseRequest): Promise<Taken | unde
   const { clock, options } = engine;
   const holder = freshRevision();
   const left = engine.lastLeft.get(request.segmentKey);
+  let guess = left?.isAlone === true ? left.segment : undefined;
   const deadline = clock.monotonic() + options.leaseWaitMs;
   for (let pause = 20; ; pause = Math.min(500, pause * 2)) {
     throwIfAborted(request.signal);
@@ -182,8 +199,8 @@ async function take(engine: Engine, request: LeaseRequest): Promise<Taken | unde
       taken = { segment, prepared, tookOver: current?.lease.holder !== undefined, isAlone };
       return segment;
     };
-    const guess = left?.isAlone === true ? left.segment : undefined;
     const written = await updateSegment(engine, request.segmentKey, attempt, { guess, onWritten });
+    guess = undefined;
     if (!busy) return taken && { ...taken, segment: written ?? taken.segment, timeline };
     request.onProgress?.({ phase: "wait", done: 0 });
     const leftMs = deadline - clock.monotonic();
@@ -268,6 +285,7 @@ export async function raiseFence(engine: Engine, lease: HeldLease, set: MemberSe
 async function retireFromNow(engine: Engine, before: Segment, done: Segment): Promise<void> {
   const waiting = new Set(before.retired.map(({ set }) => set.id));
   const fresh = new Set(done.retired.filter(({ set, at }) => at > 0 && !waiting.has(set.id)).map(({ set }) => set.id));
+  if (fresh.size === 0) return;
   const at = engine.clock.now();
   await updateSegment(engine, before.key, (current) => {
     if (current === undefined || !current.retired.some((entry) => fresh.has(entry.set.id) && entry.at < at))
@@ -286,9 +304,11 @@ interface Renewal {
   readonly stop: AbortSignal;
   /** Told with the `stale_lease` when the lease is lost. */
   readonly lost: AbortController;
+  /** Gets the record as it is after each renewal. */
+  readonly onRenewed: (segment: Segment) => void;
 }
 
-async function renew(engine: Engine, { fence, timeline, stop, lost }: Renewal): Promise<void> {
+async function renew(engine: Engine, { fence, timeline, stop, lost, onRenewed }: Renewal): Promise<void> {
   const { clock, options } = engine;
   while (!stop.aborted) {
     try {
@@ -302,7 +322,7 @@ async function renew(engine: Engine, { fence, timeline, stop, lost }: Renewal): 
         const segment = held(current, fence);
         return { ...segment, lease: { ...segment.lease, expiresAt: clock.now() + options.leaseTtlMs } };
       };
-      await updateSegment(engine, fence.segmentKey, renewed, { timeline });
+      onRenewed(await updateSegment(engine, fence.segmentKey, renewed, { timeline }));
     } catch (error) {
       if (isRollcallError(error, "stale_lease")) {
         lost.abort(error);

@@ -4,7 +4,7 @@ import type { Consumption } from "./consumption.js";
 import { hashCount } from "./context-hashes.js";
 import type { Engine } from "./engine.js";
 import { RollcallError, throwIfAborted } from "./errors.js";
-import { growIfNeeded, setWithRoom } from "./growth.js";
+import { growIfNeeded, setWithRoom, shardBitsWithRoom } from "./growth.js";
 import { type Intake, readDelta } from "./intake.js";
 import { type HeldLease, withLease } from "./lease.js";
 import type { Delta } from "./members.js";
@@ -12,7 +12,7 @@ import { createPartitioner } from "./partitioner.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { MergeOptions, Progress } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, listNameSchema, type MemberSet, type Segment } from "./segment.js";
-import { chooseShardBits } from "./set-size.js";
+import { chooseShardBits, plannedShardBits } from "./set-size.js";
 import {
   countBySet,
   countMembers,
@@ -23,6 +23,7 @@ import {
 } from "./set-writer.js";
 import { ADD, REMOVE } from "./sorter.js";
 import { allocateSet } from "./staged-set.js";
+import type { PlannedList } from "./store.js";
 import { admit, applied, parseSyncRequest, type SyncRequest } from "./sync-request.js";
 
 /** Changes that one group takes together; a larger delta is committed alone. */
@@ -172,8 +173,7 @@ async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<v
       },
       (lease) => writeGroup(engine, lease, sorting.accepted),
     );
-    // While the database grants the lease.
-    for (const merge of group) merge.intake.partitioner.sortAhead();
+    sortAhead(group);
     const leased = await leasing;
     for (const [merge, error] of sorting.refused) merge.settle({ error });
     const after = leased?.result.after ?? seen;
@@ -186,6 +186,13 @@ async function commit(engine: Engine, asked: readonly PendingMerge[]): Promise<v
   } catch (error) {
     for (const merge of group) merge.settle({ error: sorting.refused.get(merge) ?? error });
   }
+}
+
+// While the database grants the lease. What fails here fails again where the changes are read, under the lease.
+function sortAhead(merges: readonly PendingMerge[]): void {
+  try {
+    for (const merge of merges) merge.intake.partitioner.sortAhead();
+  } catch {}
 }
 
 // What one caller's callback throws must not fail the others, whose changes are in the same write.
@@ -315,7 +322,7 @@ async function writeList(
     const set =
       present === undefined
         ? await createSet(engine, lease, list, total)
-        : await setWithRoom(engine, lease, list, present, changes.adds);
+        : await setWithRoom(engine, lease, list, present, changes.adds, tell);
     const written = await writeMembers(engine, lease, set, changes.chunks(), {
       onWritten(members) {
         done += members;
@@ -331,7 +338,7 @@ async function writeList(
 // The set is in the record before its first block, so that no crash leaves members that nobody knows of; and from then on
 // the count is inexact, as of any list that is being changed.
 async function createSet(engine: Engine, lease: HeldLease, list: ListName, members: number) {
-  const set = await allocateSet(engine, lease, members);
+  const set = await allocateSet(engine, lease, await chooseShardBits(engine, members));
   await lease.update((current) =>
     current[list].set?.id === set.id
       ? current
@@ -432,7 +439,36 @@ async function plan(engine: Engine, merge: Planned): Promise<SyncReport> {
   const after = { included: segment.included, excluded: segment.excluded };
   const members = Math.max(0, count.value + result.added - result.removed);
   after[list] = { count: { value: members, exact: count.exact } };
-  const shardBits = set?.shardBits ?? (await chooseShardBits(engine, members));
-  const estimate = store.estimateSync?.({ segment, lists: [{ shardBits, members, changes: result }] });
+  const lists = await plannedLists(engine, {
+    set,
+    before: count.value,
+    members,
+    adds: intake.partitioner.adds,
+    result,
+  });
+  const estimate = store.estimateSync?.({ segment, lists });
   return reportOf(engine, pending, { outcome: "planned", after, result, estimate });
+}
+
+interface PlannedMerge {
+  readonly set: MemberSet | undefined;
+  /** Members before it, and after it. */
+  readonly before: number;
+  readonly members: number;
+  /** Entries that add. */
+  readonly adds: number;
+  readonly result: Pick<WriteResult, "adds" | "removes">;
+}
+
+/** What the merge would write, and first what gives its set smaller blocks. */
+async function plannedLists(engine: Engine, planned: PlannedMerge): Promise<PlannedList[]> {
+  const { set, before, members, adds, result: changes } = planned;
+  if (set === undefined) return [{ shardBits: await plannedShardBits(engine, members), members, changes }];
+  const shardBits = await shardBitsWithRoom(engine, set, before, adds);
+  if (shardBits === undefined) return [{ shardBits: set.shardBits, members, changes }];
+  const replaced = { shardBits: set.shardBits, members: before };
+  return [
+    { shardBits, members: before, replaced },
+    { shardBits, members, changes },
+  ];
 }

@@ -125,6 +125,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     }
     runs = [...runs.filter((run) => run.records === undefined), { bounds, records: undefined, fileOffset }];
     runBytes = 0;
+    gathered = new Uint8Array(0);
   }
 
   function sortAhead(): void {

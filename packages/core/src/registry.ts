@@ -14,7 +14,7 @@ const MOST_CONFLICTS = 200;
 export interface UpdateSegmentOptions {
   /**
    * What the record probably is, because it was so when it was last read or written: if so, it need not be read. Only a write can show that, so what
-   * \`change\` decides on it counts only if it leads to one that succeeds. Default: the record is read.
+   * `change` decides on it counts only if it leads to one that succeeds. Default: the record is read.
    */
   readonly guess?: Segment | undefined;
   /** Writes in this timeline only. Default: in any. */
@@ -120,7 +120,7 @@ async function swap<Current extends { revision: string } | undefined, Next exten
   throw new RollcallError("revision_conflict", `${name} changes too often to be written; retry later`);
 }
 
-/** What \`change\` makes of a record that may be out of date; \`undefined\` where nothing would be written: then that decides nothing. */
+/** What `change` makes of a record that may be out of date; `undefined` where nothing would be written: then that decides nothing. */
 function changeGuess<Current, Next>(
   current: Current,
   change: (current: Current) => Next,

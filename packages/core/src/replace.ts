@@ -9,7 +9,7 @@ import type { Snapshot } from "./members.js";
 import { buildReport, type SyncReport } from "./report.js";
 import type { ReplaceOptions } from "./rollcall.js";
 import { type Count, LIST_NAMES, type ListName, type Segment } from "./segment.js";
-import { chooseShardBits } from "./set-size.js";
+import { plannedShardBits } from "./set-size.js";
 import { countBySet, countMembers, unlessLost } from "./set-writer.js";
 import { flipped, type StagedSet, writeStagedSet } from "./staged-set.js";
 import type { PlannedList } from "./store.js";
@@ -171,7 +171,7 @@ async function plan(engine: Engine, { request, lists, options, reportOf }: Repla
     old += count.value;
     after[list] = { count: exactly(members) };
     planned.push({
-      shardBits: await chooseShardBits(engine, members),
+      shardBits: await plannedShardBits(engine, members),
       members,
       replaced: set && { shardBits: set.shardBits, members: count.value },
     });

@@ -119,7 +119,8 @@ export function buildReport(parts: ReportParts): SyncReport {
     added: parts.added ?? none,
     removed: parts.removed ?? none,
     unchanged: parts.unchanged ?? none,
-    members: { included: after.included.count, excluded: after.excluded.count },
+    // Copies: a report is the caller's, the record is not.
+    members: { included: { ...after.included.count }, excluded: { ...after.excluded.count } },
     group: parts.group ?? 1,
     ...(request.syncId === undefined ? {} : { syncId: request.syncId }),
     ...(request.sourcePosition === undefined ? {} : { source: request.sourcePosition.source }),

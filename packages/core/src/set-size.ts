@@ -15,6 +15,11 @@ export async function chooseShardBits(engine: Engine, members: number): Promise<
   return engine.store.chooseShardBits({ members, contexts: await knownContexts(engine, members) });
 }
 
+/** The same of what is only planned, or an upper bound: nothing is remembered of it. */
+export async function plannedShardBits(engine: Engine, members: number): Promise<number> {
+  return engine.store.chooseShardBits({ members, contexts: Math.max(members, await knownContexts(engine, 0)) });
+}
+
 async function knownContexts(engine: Engine, members: number): Promise<number> {
   const estimate = estimates.get(engine) ?? { known: undefined, largestSeen: 0 };
   estimates.set(engine, estimate);

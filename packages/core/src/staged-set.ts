@@ -13,6 +13,12 @@ export interface StagedSet extends WriteResult {
   readonly set: MemberSet | undefined;
 }
 
+/** Options of {@link writeStagedSet}. */
+export interface StagedWriteOptions extends WriteOptions {
+  /** Into how many shards it is cut. Default: as suits `members`. */
+  readonly shardBits?: number | undefined;
+}
+
 /**
  * Allocates a set, records it as staged before its first block, and writes every block once. `members` is an upper bound
  * on what `chunks` holds.
@@ -22,10 +28,10 @@ export async function writeStagedSet(
   lease: HeldLease,
   members: number,
   chunks: AsyncIterable<SortedChanges>,
-  options: WriteOptions = {},
+  { shardBits, ...options }: StagedWriteOptions = {},
 ): Promise<StagedSet> {
   if (members === 0) return { set: undefined, ...NOTHING_WRITTEN };
-  const set = await allocateSet(engine, lease, members);
+  const set = await allocateSet(engine, lease, shardBits ?? (await chooseShardBits(engine, members)));
   await lease.update((current) => {
     if (current.staged.some((staged) => staged.id === set.id)) return current;
     return { ...current, staged: [...current.staged, set] };
@@ -33,9 +39,8 @@ export async function writeStagedSet(
   return { set, ...(await writeMembers(engine, lease, set, chunks, options)) };
 }
 
-/** Reserves a member set for about `members` members, with this lease's fence. */
-export async function allocateSet(engine: Engine, lease: HeldLease, members: number): Promise<MemberSet> {
-  const shardBits = await chooseShardBits(engine, members);
+/** Reserves a member set, with this lease's fence. */
+export async function allocateSet(engine: Engine, lease: HeldLease, shardBits: number): Promise<MemberSet> {
   return engine.retrying(() => engine.store.allocateMemberSet(shardBits, lease.fence), { signal: lease.signal });
 }
 

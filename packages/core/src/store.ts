@@ -222,7 +222,10 @@ export interface PlannedSync {
 
 /** A list that a sync would change. */
 export interface PlannedList {
-  /** Into how many shards the set that is written is or would be cut: a replace writes a new one, a merge changes the present one. */
+  /**
+   * Into how many shards the set that is written is or would be cut: a replace writes a new one, a merge changes the present one. A merge that
+   * would give its set smaller blocks first is two of these, the first of them the copy.
+   */
   readonly shardBits: number;
   /** Members after it. */
   readonly members: number;

@@ -37,8 +37,11 @@ export async function insertBlocks<Inserted extends NewBlock>(
       }));
       const batch = new BatchExecuteStatementCommand({ Statements, ReturnConsumedCapacity: "TOTAL" });
       const output = await client.send(batch, call);
+      const { Responses = [] } = output;
+      if (Responses.length !== asked.length)
+        throw statementError({ Code: "InternalServerError", Message: "answers are missing" });
       const refused: Inserted[] = [];
-      for (const [index, { Error: error }] of (output.Responses ?? []).entries()) {
+      for (const [index, { Error: error }] of Responses.entries()) {
         const block = asked[index];
         if (error === undefined || block === undefined) continue;
         if (error.Code === "DuplicateItem") {

@@ -130,16 +130,24 @@ function putUnits(recordBytes: number): number {
   return 2 * Math.ceil(recordBytes / WRITE_UNIT_BYTES) + 2;
 }
 
-/** The mean of `value` over a Poisson distribution (Knuth, The Art of Computer Programming 2, 3.4.1). */
+/**
+ * The mean of `value` over a Poisson distribution (Knuth, The Art of Computer Programming 2, 3.4.1), from its mode to both sides: at zero the
+ * probability of a large mean is less than any number.
+ */
 function expected(mean: number, value: (count: number) => number): number {
-  let probability = Math.exp(-mean);
-  let sum = 0;
-  const most = Math.ceil(mean + 12 * Math.sqrt(mean) + 20);
-  for (let count = 0; count <= most; count++) {
-    sum += probability * value(count);
-    probability *= mean / (count + 1);
+  const mode = Math.floor(mean);
+  const reach = Math.ceil(12 * Math.sqrt(mean) + 20);
+  let [sum, weights] = [0, 0];
+  for (let count = mode, weight = 1; count <= mode + reach; count++, weight *= mean / count) {
+    sum += weight * value(count);
+    weights += weight;
   }
-  return sum;
+  for (let count = mode - 1, weight = 1; count >= Math.max(0, mode - reach); count--) {
+    weight *= (count + 1) / mean;
+    sum += weight * value(count);
+    weights += weight;
+  }
+  return sum / weights;
 }
 
 /** A month of a workload: ours, and with one item for each context that is changed in transactions. */

@@ -95,7 +95,7 @@ const BY_MESSAGE: readonly (readonly [RegExp, ErrorMeaning])[] = [
   // PgBouncer says these with the code of a broken protocol.
   [/no such database/i, NO_DATABASE],
   [/no such user|authentication failed/i, LOGIN],
-  [/query read timeout/i, SLOW],
+  [/query read timeout|connection timeout|timeout expired/i, SLOW],
   [/timeout exceeded when trying to connect|query_wait_timeout/i, BUSY],
 ];
 
