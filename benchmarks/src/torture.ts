@@ -19,7 +19,7 @@ const USAGE = `Usage: pnpm torture [--on NAME | --store URL] [--environment NAME
   --store        any store that is there
   --environment  default: a new one
   --runs         killed syncs of each mode, beside those that finish before the kill; default 50
-  --members      members of the segment, about; default 200000
+  --members      members of the segment, about; default 200000, on dynamodb 5000, for there every shard that is compared is a request
   --seed         replays the moments of killing, as far as the machine allows`;
 
 const { values } = parseArgs({
@@ -28,7 +28,7 @@ const { values } = parseArgs({
     store: { type: "string" },
     environment: { type: "string", default: `torture-${randomBytes(4).toString("hex")}` },
     runs: { type: "string", default: "50" },
-    members: { type: "string", default: "200000" },
+    members: { type: "string" },
     seed: { type: "string", default: String(randomInt(2 ** 31)) },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -40,6 +40,7 @@ if (values.help) {
 }
 
 const runs = wholeNumber("runs", 1);
+values.members ??= values.on === "dynamodb" ? "5000" : "200000";
 const members = wholeNumber("members", 1_000);
 const seed = wholeNumber("seed", 0);
 const deviations = await runBoth(await choosePlace());
