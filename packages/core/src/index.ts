@@ -53,6 +53,7 @@ export {
   memberSchema,
   snapshotSchema,
 } from "./json-schema.js";
+export { requireKnownOptions } from "./known-options.js";
 export type { Batched, Delta, Member, MemberChange, MemberFormat, Snapshot } from "./members.js";
 export {
   createMemoryDatabase,

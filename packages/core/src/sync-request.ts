@@ -4,6 +4,7 @@ import { hash } from "node:crypto";
 import { z } from "zod";
 import { withPosition } from "./environment.js";
 import { RollcallError } from "./errors.js";
+import { requireKnownOptions } from "./known-options.js";
 import type { MemberFormat } from "./members.js";
 import { type ContextKind, contextKindSchema, parseName, type SegmentKey, segmentKeySchema } from "./names.js";
 import type { SourcePosition, SyncOptions } from "./rollcall.js";
@@ -46,11 +47,7 @@ const OTHER_OPTIONS = ["dryRun", "signal", "onProgress", "list", "allowShrink"];
 /** @throws `invalid_request`, also on an option that does not exist: a misspelt `contextKind` would sync into the wrong kind. */
 export function parseSyncRequest(segmentKey: string, options: SyncOptions): SyncRequest {
   const key = parseName(segmentKeySchema, segmentKey, "segment key");
-  const known = [...Object.keys(syncOptionsSchema.shape), ...OTHER_OPTIONS];
-  const unknown = Object.keys(options).find((option) => !known.includes(option));
-  if (unknown !== undefined) {
-    throw new RollcallError("invalid_request", `there is no option ${unknown}; known are ${known.join(", ")}`);
-  }
+  requireKnownOptions(options, [...Object.keys(syncOptionsSchema.shape), ...OTHER_OPTIONS]);
   const parsed = syncOptionsSchema.safeParse(options);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];

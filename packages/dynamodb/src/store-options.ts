@@ -1,6 +1,6 @@
 // The options of a store, from the caller and from a URL, checked and with their defaults.
 
-import { RollcallError } from "@rollcall/core";
+import { RollcallError, requireKnownOptions } from "@rollcall/core";
 
 /** Options of {@link createDynamoDbStore}. */
 export interface DynamoDbStoreOptions {
@@ -34,6 +34,7 @@ export interface TableOptions {
 
 /** What `options` say, else `fromUrl`, else the defaults. @throws `invalid_request` that names the option. */
 export function settingsOf(options: DynamoDbStoreOptions, fromUrl: DynamoDbStoreOptions) {
+  requireKnownOptions(options, ["environment", "readOnly", "table", "createTable", "lookups", "timeoutMs"]);
   const createTable = options.createTable ?? fromUrl.createTable ?? false;
   const settings = {
     environment: options.environment ?? "default",

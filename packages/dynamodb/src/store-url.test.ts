@@ -2,6 +2,7 @@
 
 import { isRollcallError } from "@rollcall/core";
 import { describe, expect, it } from "vitest";
+import { createDynamoDbStore } from "./store.js";
 import { parseStoreUrl } from "./store-url.js";
 
 describe("a dynamodb: URL", () => {
@@ -45,5 +46,14 @@ describe("a dynamodb: URL", () => {
     }
     expect(isRollcallError(thrown, "invalid_request")).toBe(true);
     expect(String(thrown)).not.toContain("s3cret");
+  });
+});
+
+describe("options", () => {
+  it("that do not exist are refused: a misspelt one would stand for its default", () => {
+    const options = { enviroment: "production" } as object;
+    expect(() => createDynamoDbStore("dynamodb://table", options)).toThrow(
+      /no option enviroment; known are environment/,
+    );
   });
 });

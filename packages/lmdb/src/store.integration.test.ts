@@ -107,6 +107,13 @@ describe("the folder", () => {
   });
 });
 
+describe("an option", () => {
+  it("that does not exist is refused: a misspelt one would stand for its default", () => {
+    const options = { enviroment: "production" } as object;
+    expect(() => createLmdbStore("./nowhere", options)).toThrow(/no option enviroment; known are environment/);
+  });
+});
+
 describe("a reader", () => {
   it("of an environment that does not exist says so and writes nothing", async () => {
     const folder = await makeFolder();

@@ -23,6 +23,7 @@ import {
   newEnvironment,
   parseName,
   RollcallError,
+  requireKnownOptions,
   revisionConflict,
   type SegmentKey,
   type SegmentStore,
@@ -76,6 +77,7 @@ const MOST_CONTEXTS_PER_RECORD = 40;
  * @throws `invalid_request` if the environment is not a valid name.
  */
 export function createLmdbStore(path: string, options: LmdbStoreOptions = {}): SegmentStore {
+  requireKnownOptions(options, ["environment", "readOnly", "mapSizeBytes"]);
   const environment = parseName(
     environmentNameSchema,
     options.environment ?? "default",

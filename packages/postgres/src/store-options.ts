@@ -1,6 +1,6 @@
 // The options of a store, from the caller and from a URL, checked and with their defaults.
 
-import { RollcallError } from "@rollcall/core";
+import { RollcallError, requireKnownOptions } from "@rollcall/core";
 
 /** Options of {@link createPostgresStore}. */
 export interface PostgresStoreOptions {
@@ -21,6 +21,7 @@ export interface PostgresStoreOptions {
 
 /** What `options` say, else `fromUrl`, else the defaults. @throws `invalid_request` that names the option. */
 export function settingsOf(options: PostgresStoreOptions, fromUrl: PostgresStoreOptions) {
+  requireKnownOptions(options, ["environment", "readOnly", "schema", "timeoutMs", "listen"]);
   const settings = {
     environment: options.environment ?? "default",
     // A URL for reading stays one, whoever opens it.

@@ -3,6 +3,7 @@
 import { findSecrets } from "@rollcall/conformance";
 import type { RollcallError } from "@rollcall/core";
 import { describe, expect, it } from "vitest";
+import { createPostgresStore } from "./store.js";
 import { storeFactory } from "./store-factory.js";
 import { type PostgresUrl, parseStoreUrl } from "./store-url.js";
 
@@ -75,5 +76,12 @@ describe("postgres: URLs", () => {
     }
     expect(refusal).toMatchObject({ name: "RollcallError", code: "invalid_request" });
     expect(findSecrets(refusal, ["s3cret", "s3/cret"])).toEqual([]);
+  });
+});
+
+describe("options", () => {
+  it("that do not exist are refused: a misspelt one would stand for its default", () => {
+    const options = { enviroment: "production" } as object;
+    expect(() => createPostgresStore("postgres://h/x", options)).toThrow(/no option enviroment; known are environment/);
   });
 });

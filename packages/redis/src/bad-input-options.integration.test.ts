@@ -25,6 +25,7 @@ describe("options", () => {
       "slots",
       { slots },
     ]),
+    ["no option enviroment", { enviroment: "production" } as RedisStoreOptions],
     ...[-1, 0.5, Number.NaN].map((minReplicas): [string, RedisStoreOptions] => ["minReplicas", { minReplicas }]),
     ...[0, -1, Number.NaN, 2 ** 31, Number.POSITIVE_INFINITY].map((ms): [string, RedisStoreOptions] => [
       "timeoutMs",

@@ -1,6 +1,6 @@
 // The options of a store, from the caller and from a URL, checked and with their defaults.
 
-import { RollcallError } from "@rollcall/core";
+import { RollcallError, requireKnownOptions } from "@rollcall/core";
 
 /** Options of {@link createRedisStore}. */
 export interface RedisStoreOptions {
@@ -29,6 +29,16 @@ const MOST_SLOTS = 1_024;
 
 /** What `options` say, else `fromUrl`, else the defaults. @throws `invalid_request` that names the option. */
 export function settingsOf(options: RedisStoreOptions, fromUrl: RedisStoreOptions) {
+  requireKnownOptions(options, [
+    "environment",
+    "readOnly",
+    "prefix",
+    "slots",
+    "minReplicas",
+    "replicaTimeoutMs",
+    "timeoutMs",
+    "allowEviction",
+  ]);
   const settings = {
     environment: options.environment ?? "default",
     // A URL for reading stays one, whoever opens it.
