@@ -439,14 +439,11 @@ async function plan(engine: Engine, merge: Planned): Promise<SyncReport> {
   const after = { included: segment.included, excluded: segment.excluded };
   const members = Math.max(0, count.value + result.added - result.removed);
   after[list] = { count: { value: members, exact: count.exact } };
-  const lists = await plannedLists(engine, {
-    set,
-    before: count.value,
-    members,
-    adds: intake.partitioner.adds,
-    result,
+  // Planned only where somebody asks: it may have to read how large the environment is.
+  const estimate = store.estimateSync?.({
+    segment,
+    lists: await plannedLists(engine, { set, before: count.value, members, adds: intake.partitioner.adds, result }),
   });
-  const estimate = store.estimateSync?.({ segment, lists });
   return reportOf(engine, pending, { outcome: "planned", after, result, estimate });
 }
 

@@ -170,6 +170,8 @@ async function plan(engine: Engine, { request, lists, options, reportOf }: Repla
     wanted += members;
     old += count.value;
     after[list] = { count: exactly(members) };
+    // Only where somebody asks: it may have to read how large the environment is.
+    if (store.estimateSync === undefined) continue;
     planned.push({
       shardBits: await plannedShardBits(engine, members),
       members,
