@@ -14,7 +14,7 @@ export async function runChecks() {
   await check("format and lint: biome", () => pnpm(["exec", "biome", "check", "--error-on-warnings", "."]));
   await check("unused files, exports and dependencies: knip", () => pnpm(["exec", "knip"]));
   await check("what npm test decides about containers", () =>
-    run(process.execPath, ["--test", "scripts/container-plan.test.mjs"]),
+    run(process.execPath, ["--test", "scripts/container-plan.test.mjs", "scripts/engine.test.mjs"]),
   );
   await check("licenses: every package carries the root's", checkLicenses);
   await check("traces: no registry, no home folder", checkTraces);

@@ -1,7 +1,7 @@
 // The container engine that tests run on: the one that answers, or Docker from Debian's packages, which is then stopped
 // at the end.
 import { spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { planEngine } from "./container-plan.mjs";
@@ -29,7 +29,7 @@ export async function findEngine(say) {
   if (!installed.ok) return installed;
   // Where systemd runs, the package has started the service.
   if (await engineAnswers()) return { ok: true, stop: async () => {} };
-  return startEngine({ say });
+  return startEngine(say);
 }
 
 /** Whether this process may install packages as Debian and Ubuntu know them. */
@@ -55,8 +55,8 @@ function onPath(program) {
 }
 
 // The server's version, not the client's: a client may be there without any engine.
-async function engineAnswers(host) {
-  const args = [...(host ? ["--host", host] : []), "version", "--format", "{{.Server.Version}}"];
+async function engineAnswers() {
+  const args = ["version", "--format", "{{.Server.Version}}"];
   // An engine that hangs does not answer.
   return (await run("docker", args, { timeout: 30_000 }).catch(() => undefined))?.ok ?? false;
 }
@@ -85,17 +85,33 @@ function installDocker(say) {
   return installPackages({ dockerd: ["docker.io"], docker: ["docker.io"], iptables: ["iptables"] }, say);
 }
 
+// Where dockerd, and the containerd that it starts, note their process.
+const pidFiles = { "/var/run/docker.pid": "dockerd", "/var/run/docker/containerd/containerd.pid": "containerd" };
+
 /**
- * Starts dockerd in the background, its output in a log of its own, and answers when it does. `args` and `host` are for a
- * second daemon beside a running one.
+ * Removes a PID file whose process is not `program`, and answers whether it did. A machine that was cut off, or that is a
+ * copy of one, holds the file of a daemon that is gone; once another process has its number, dockerd refuses to start.
  */
-export async function startEngine({ say, args = [], host }) {
+export function removeStalePidFile(file, program) {
+  if (!existsSync(file)) return false;
+  const pid = Number(readFileSync(file, "utf8").trim());
+  const comm = `/proc/${pid}/comm`;
+  if (existsSync(comm) && readFileSync(comm, "utf8").trim() === program) return false;
+  rmSync(file);
+  return true;
+}
+
+/** Starts dockerd in the background, its output in a log of its own, and answers when it does. */
+async function startEngine(say) {
   const log = join(root, "node_modules", ".cache", "rollcall", "dockerd.log");
   mkdirSync(join(log, ".."), { recursive: true });
+  for (const [file, program] of Object.entries(pidFiles)) {
+    if (removeStalePidFile(file, program)) say(`removed ${file}, left by a ${program} that is gone`);
+  }
   say("starting dockerd");
   const output = openSync(log, "w");
   // In a group of its own, so that Ctrl-C reaches it only after the tests' containers are gone.
-  const daemon = spawn("dockerd", [...(host ? ["--host", host] : []), ...args], {
+  const daemon = spawn("dockerd", [], {
     detached: true,
     stdio: ["ignore", output, output],
   });
@@ -119,7 +135,7 @@ export async function startEngine({ say, args = [], host }) {
     if (!ended) console.log(`      dockerd (process ${daemon.pid}) does not end; see ${log}`);
   };
   const deadline = performance.now() + 60_000;
-  while (!(await engineAnswers(host))) {
+  while (!(await engineAnswers())) {
     if (ended || performance.now() > deadline) {
       await stop();
       const lines = existsSync(log) ? readFileSync(log, "utf8").trim().split("\n").slice(-15).join("\n") : "";
