@@ -20,7 +20,7 @@ const CROWDED = 5_000;
 const CROWDED_SEGMENTS = 60;
 /**
  * 61 numbers of 3 bytes are 183; the rest is a record of its own, with a name and a table, and its share of 60 registry records. If the
- * record that it shares with some 120 others lost Redis's compact form, each of them would cost 40 bytes more: 4,800.
+ * record that it shares with some 30 others lost Redis's compact form, each of them would cost 40 bytes more: 1,200.
  */
 const CROWDED_BYTES = 600;
 

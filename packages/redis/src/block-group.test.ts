@@ -8,7 +8,7 @@ import { createRecordKeys } from "./record-key.js";
 
 /** What one script may do at most; other clients wait as long. */
 const MOST_MEMBERS = 512;
-const MOST_BLOCKS = 128;
+const MOST_BLOCKS = 256;
 const SHARD_BITS = 8;
 
 const keys = createRecordKeys("rollcall", "default" as EnvironmentName);
@@ -74,12 +74,12 @@ describe("groups of blocks", () => {
       ],
       [[500, 12]],
     ],
-    ["128 blocks", Array(128).fill([1, 0]), [Array(128).fill(1)]],
-    ["129 blocks", Array(129).fill([1, 0]), [Array(128).fill(1), [1]]],
+    ["256 blocks", Array(256).fill([1, 0]), [Array(256).fill(1)]],
+    ["257 blocks", Array(257).fill([1, 0]), [Array(256).fill(1), [1]]],
     ["no block", [], []],
   ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
     const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));
-    const groups = [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard))];
+    const groups = [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS + 1, shard))];
     expect(
       groups.map((group) => blocksIn(group).map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
     ).toEqual(expected);

@@ -96,7 +96,7 @@ describe("on a Cluster", () => {
 /** Commands of the adapter that name one key. */
 const ONE_KEY = [
   "get",
-  "getbit",
+  "getrange",
   "hdel",
   "hget",
   "hkeys",

@@ -106,6 +106,9 @@ const MARKER = "local marker = '\\0'";
 /** Most bytes of a value with which Redis keeps a HASH compact (\`hash-max-listpack-value\`, default). */
 const MAX_VALUE_BYTES = 64;
 
+/** Of so many shards a script reads at once whether they are used. */
+const SHARDS_PER_READ = 4_096;
+
 /**
  * Writes blocks of one run. KEYS: fences, the bitmap of used shards, and a key that is never there. The shards are named after the bitmap, and
  * their slot is its slot: naming them one by one would cost more than writing them. Where the slot is on its way to another node, a shard may
@@ -116,14 +119,27 @@ export const writeBlocks = script(`${CHECK_FENCE}
 if newer then redis.call('HSET', KEYS[1], ARGV[1], short) end
 ${FIND_ID}
 ${MARKER}
-local call = redis.call
+local call, floor, band, rshift = redis.call, math.floor, bit.band, bit.rshift
 local id, skip, blocks = ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local base = sub(KEYS[2], 1, -5)
 local added, removed = 0, 0
 
--- Before the first member: a shard without its bit would never be scanned.
+-- A shard whose bit is not set is empty, and would never be scanned: the bit comes before the first member. Bits are read for
+-- ${SHARDS_PER_READ} shards at once, for blocks come in the order of their shards.
+local bits, bits_of = '', nil
+local function is_used(place)
+  local part = floor(place / ${SHARDS_PER_READ})
+  if part ~= bits_of then
+    local first = part * ${SHARDS_PER_READ / 8}
+    bits, bits_of = call('GETRANGE', KEYS[2], first, first + ${SHARDS_PER_READ / 8 - 1}), part
+  end
+  local at = place % ${SHARDS_PER_READ}
+  return band(byte(bits, floor(at / 8) + 1) or 0, rshift(128, at % 8)) ~= 0
+end
 local function use(place)
-  if call('GETBIT', KEYS[2], place) == 0 then call('SETBIT', KEYS[2], place, 1) end
+  if is_used(place) then return end
+  call('SETBIT', KEYS[2], place, 1)
+  bits_of = nil
 end
 
 -- The value after the change, or nil if it stays as it is.
@@ -156,24 +172,34 @@ local function change(shard, field, value, is_add)
   return ids
 end
 
+-- Whether the context added last was in no set. Then the next one probably is not either, and need not be looked for.
+local was_absent = false
 local at, length = 1, #blocks
 while at <= length do
   local s, p, q, r, a, b, c, d = byte(blocks, at, at + 7)
   at = at + 8 + s
   local shard = base .. sub(blocks, at - s, at - 1)
-  local adds, n = a * 256 + b, a * 256 + b + c * 256 + d
+  local place, adds = p * 65536 + q * 256 + r, a * 256 + b
+  local n = adds + c * 256 + d
   if n == 1 then
-    local field = sub(blocks, at + skip, at + 15)
-    local value = call('HGET', shard, field)
-    -- Where there is a value, the shard has its bit.
-    if adds == 1 and not value then use(p * 65536 + q * 256 + r) end
-    local ids = change(shard, field, value, adds == 1)
-    if ids == '' then call('HDEL', shard, field) elseif ids then call('HSET', shard, field, ids) end
-  else
+    local field, is_add = sub(blocks, at + skip, at + 15), adds == 1
+    if is_add and was_absent then use(place) end
+    if is_add and was_absent and call('HSETNX', shard, field, id) == 1 then
+      added = added + 1
+    else
+      local value = call('HGET', shard, field)
+      if is_add then
+        was_absent = not value
+        -- Where there is a value, the shard has its bit.
+        if was_absent then use(place) end
+      end
+      local ids = change(shard, field, value, is_add)
+      if ids == '' then call('HDEL', shard, field) elseif ids then call('HSET', shard, field, ids) end
+    end
+  elseif is_used(place) then
     local fields = {}
     for i = 1, n do fields[i] = sub(blocks, at + 16 * i - 16 + skip, at + 16 * i - 1) end
     local values = call('HMGET', shard, unpack(fields))
-    if adds > 0 then use(p * 65536 + q * 256 + r) end
     local puts, p, gone, g = {}, 0, {}, 0
     for i = 1, n do
       local ids = change(shard, fields[i], values[i], i <= adds)
@@ -182,6 +208,14 @@ while at <= length do
     end
     if p > 0 then call('HSET', shard, unpack(puts)) end
     if g > 0 then call('HDEL', shard, unpack(gone)) end
+  elseif adds > 0 then
+    use(place)
+    local puts = {}
+    for i = 1, adds do
+      puts[2 * i - 1], puts[2 * i] = sub(blocks, at + 16 * i - 16 + skip, at + 16 * i - 1), id
+    end
+    call('HSET', shard, unpack(puts))
+    added = added + adds
   end
   at = at + 16 * n
 end

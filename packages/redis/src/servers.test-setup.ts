@@ -63,7 +63,7 @@ const SYNCER_COMMANDS: readonly string[] = [
   "+evalsha",
   "+exists",
   "+hscan",
-  "+getbit",
+  "+getrange",
   "+setbit",
   "+cluster|slots",
   "+cluster|info",

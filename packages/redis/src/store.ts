@@ -39,9 +39,9 @@ import { optionsOf } from "./store-url.js";
 
 /**
  * Contexts that a HASH holds at most on average. Redis keeps it compact up to 512 and searches it from its start, so fewer are faster;
- * half as many would take 2 bytes more for each context.
+ * twice as many would take 2 bytes less for each context.
  */
-const MOST_CONTEXTS_PER_SHARD = 64;
+const MOST_CONTEXTS_PER_SHARD = 32;
 /** Entries that one step reads or strips of a shard that has outgrown the compact form; a compact one comes whole. */
 const ENTRIES_PER_STEP = 256;
 /** How often ids are looked for that move between a shard and its overflow. */
