@@ -6,7 +6,7 @@ import { firstReplace, secondReplace } from "./growing-redis.js";
 import { type Grown, growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
 import { withRedis } from "./measured-redis.js";
 import { type Load, type Loaded, segmentsText } from "./segment-loading.js";
-import { loadBigSegments, loadSegments } from "./segments-redis.js";
+import { loadBigSegments, loadInTurn, loadSegments } from "./segments-redis.js";
 
 const CONTEXTS = 1_000_000;
 const ROUNDS = 3;
@@ -15,7 +15,7 @@ const SEVERAL = [10, 100] as const;
 const SEGMENTS = [1, ...SEVERAL] as const;
 const ONE_IN = 10;
 /** Of the segments before a figure is taken, the last ones whose rates count. */
-const LAST = 3;
+const LAST = 5;
 const CROWDED = 5_000;
 const CROWDED_SEGMENTS = 60;
 /**
@@ -23,6 +23,9 @@ const CROWDED_SEGMENTS = 60;
  * record that it shares with some 30 others lost Redis's compact form, each of them would cost 40 bytes more: 1,200.
  */
 const CROWDED_BYTES = 600;
+
+const NAMES = ["peer", "ours"] as const;
+type Name = (typeof NAMES)[number];
 
 /** The figures of one side with so many segments there. */
 interface Figures {
@@ -34,7 +37,7 @@ export const replaceRedisBenchmark: Benchmark = {
   name: "replace-redis",
   measures:
     "A replace from a stream of keys into Redis, against pipelined SADD into one record per context: rate, memory, growth.",
-  sides: { loadBigSegments, loadSegments, firstReplace, secondReplace, crowdedContexts },
+  sides: { loadBigSegments, loadInTurn, loadSegments, firstReplace, secondReplace, crowdedContexts },
   async run(options) {
     const { quick, runSide, onProgress } = options;
     const scale = quick ? 20 : 1;
@@ -47,36 +50,40 @@ export const replaceRedisBenchmark: Benchmark = {
         return (await runSide(side, { url, contexts, segments, oneIn })).result;
       }
 
-      /** Alone: the best of {@link ROUNDS}. With several: the best of the last {@link LAST} that were loaded. */
-      async function measure(side: (load: Load) => Promise<Loaded>, name: string): Promise<Map<number, Figures>> {
-        const alone: Loaded[] = [];
-        for (let round = 1; round <= ROUNDS; round++) {
-          onProgress(`${name}, one segment: round ${round} of ${ROUNDS}`);
-          alone.push(await load(side, 1, 1));
-        }
-        onProgress(`${name}, ${Math.max(...SEVERAL)} segments`);
-        const several = await load(side, Math.max(...SEVERAL), ONE_IN);
-        const figures = (rates: readonly number[], bytes: number | undefined): Figures => ({
-          rate: Math.max(...rates),
-          bytesPerContext: (bytes ?? Number.NaN) / contexts,
-        });
-        return new Map([
+      const [most = 1] = SEVERAL.toReversed();
+      const sides = { peer: loadBigSegments, ours: loadSegments };
+      const alone: Record<Name, Loaded[]> = { peer: [], ours: [] };
+      for (let round = 1; round <= ROUNDS; round++) {
+        onProgress(`one segment, both sides in turn: round ${round} of ${ROUNDS}`);
+        for (const name of NAMES) alone[name].push(await load(sides[name], 1, 1));
+      }
+      onProgress(`${most} segments, both sides in turn`);
+      await empty();
+      const { result: rates } = await runSide(loadInTurn, { url, contexts, segments: most, oneIn: ONE_IN });
+      const bytes: Record<Name, readonly number[]> = { peer: [], ours: [] };
+      for (const name of NAMES) {
+        onProgress(`${most} segments, what they take: ${name}`);
+        bytes[name] = (await load(sides[name], most, ONE_IN)).bytes;
+      }
+      const perContext = (total: number | undefined) => (total ?? Number.NaN) / contexts;
+      const figuresOf = (name: Name) =>
+        new Map<number, Figures>([
           [
             1,
-            figures(
-              alone.flatMap(({ rates }) => rates),
-              alone.at(-1)?.bytes[0],
-            ),
+            {
+              rate: Math.max(...alone[name].flatMap((loaded) => loaded.rates)),
+              bytesPerContext: perContext(alone[name].at(-1)?.bytes[0]),
+            },
           ],
           ...SEVERAL.map((segments): [number, Figures] => [
             segments,
-            figures(several.rates.slice(segments - LAST, segments), several.bytes[segments - 1]),
+            {
+              rate: Math.max(...rates[name].slice(segments - LAST, segments)),
+              bytesPerContext: perContext(bytes[name][segments - 1]),
+            },
           ]),
         ]);
-      }
-
-      const peer = await measure(loadBigSegments, "peer");
-      const ours = await measure(loadSegments, "replace");
+      const [peer, ours] = [figuresOf("peer"), figuresOf("ours")];
       onProgress(`${CROWDED_SEGMENTS} more segments for some of the contexts`);
       await empty();
       const crowd = { url, contexts, crowded: CROWDED / scale, segments: CROWDED_SEGMENTS };
@@ -134,9 +141,9 @@ function report({ peer, ours, againMs, crowd, crowded, grown, contexts, descript
       ...growthBounds(grown),
     ],
     notes: [
-      `${description}. Both sides on the same server, emptied before each run.`,
+      `${description}. Both sides on the same server. With one segment, and where bytes are counted, it is emptied before each run.`,
       "Peer: ioredis, one set per context under its SHA-256, SADD in pipelines of 1,000, the next one put together while the server works on the one before. Keys are hashed in both times, and made in neither.",
-      `One segment holds all of ${membersText(contexts)} contexts, the best of ${ROUNDS} runs. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of one segment's sync with the others there, the best of the last ${LAST}. These rates are of a segment's first sync. A later one also counts what it has in common with the present members; it has a row and no bound.`,
+      `One segment holds all of ${membersText(contexts)} contexts, the best of ${ROUNDS} runs. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of one segment's sync with the others there, the best of the last ${LAST}; the sides take turns, segment by segment. These rates are of a segment's first sync. A later one also counts what it has in common with the present members; it has a row and no bound.`,
       `Bytes: used_memory after the sync less that before the first, divided by ${membersText(contexts)} contexts on both sides; the registry's records and the history are in ours. expectedContexts is set, and member sets have numbers of three bytes, as in an environment that has synced for a while.`,
       `${crowd.segments} segments more for ${membersText(crowd.crowded)} contexts: ${round(crowded.perCrowded)} bytes for each of these: numbers of sets, a record of its own, and its share of what the registry keeps of the segments. The others: ${round(crowded.before)} bytes before, ${round(crowded.beside)} beside them, in all that is not such a record of its own. If crowded contexts spoilt the compact form of the records that they share with others, both bounds would fail.`,
       growthNote(grown),

@@ -19,6 +19,9 @@ export interface Loaded {
   readonly bytes: readonly number[];
 }
 
+/** Loads the members of one segment. */
+export type LoadingWork = (number: number, stream: KeyStream) => Promise<void>;
+
 export function segmentKey(number: number): string {
   return `segment-${number}`;
 }
@@ -28,22 +31,23 @@ export function segmentsText(segments: number): string {
 }
 
 /** Does `work` for each segment; `bytesOf` says what the server holds, and takes no part of the time. */
-export async function loadEach(
-  { contexts, segments, oneIn }: Load,
-  bytesOf: () => Promise<number>,
-  work: (number: number, stream: KeyStream) => Promise<void>,
-): Promise<Loaded> {
+export async function loadEach(load: Load, bytesOf: () => Promise<number>, work: LoadingWork): Promise<Loaded> {
   const before = await bytesOf();
   const rates: number[] = [];
   const bytes: number[] = [];
-  for (let number = 0; number < segments; number++) {
-    const share: SegmentShare = { number, oneIn };
-    const stream = streamMembers(share, contexts);
-    const started = performance.now();
-    await work(number, stream);
-    const ms = performance.now() - started - stream.makingMs;
-    rates.push(stream.keysMade / (ms / 1_000));
+  for (let number = 0; number < load.segments; number++) {
+    rates.push(await loadOne(load, number, work));
     bytes.push((await bytesOf()) - before);
   }
   return { rates, bytes };
+}
+
+/** Does `work` for one segment, and answers the members per second. */
+export async function loadOne({ contexts, oneIn }: Load, number: number, work: LoadingWork): Promise<number> {
+  const share: SegmentShare = { number, oneIn };
+  const stream = streamMembers(share, contexts);
+  const started = performance.now();
+  await work(number, stream);
+  const ms = performance.now() - started - stream.makingMs;
+  return stream.keysMade / (ms / 1_000);
 }
