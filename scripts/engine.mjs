@@ -93,12 +93,19 @@ const pidFiles = { "/var/run/docker.pid": "dockerd", "/var/run/docker/containerd
  * copy of one, holds the file of a daemon that is gone; once another process has its number, dockerd refuses to start.
  */
 export function removeStalePidFile(file, program) {
-  if (!existsSync(file)) return false;
-  const pid = Number(readFileSync(file, "utf8").trim());
-  const comm = `/proc/${pid}/comm`;
-  if (existsSync(comm) && readFileSync(comm, "utf8").trim() === program) return false;
+  if (!existsSync(file) || programOf(readFileSync(file, "utf8").trim()) === program) return false;
   rmSync(file);
   return true;
+}
+
+/** The program of a process that runs; of one that has ended, and that nobody has taken note of, there is none. */
+function programOf(pid) {
+  try {
+    const [, program, state] = /^\d+ \((.*)\) (.)/s.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
+    return state === "Z" ? undefined : program;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Starts dockerd in the background, its output in a log of its own, and answers when it does. */

@@ -1,6 +1,6 @@
 // replace-redis: snapshots into Redis against the same members by pipelined SADD: rate, memory, and growth to ten million.
 
-import { atLeast, atMost, type Benchmark, type BenchmarkResult, membersText, round } from "./benchmark.js";
+import { atLeast, atMost, type Benchmark, type BenchmarkResult, median, membersText, round } from "./benchmark.js";
 import { type Crowd, type CrowdedBytes, crowdedContexts } from "./crowded-contexts-redis.js";
 import { firstReplace, secondReplace } from "./growing-redis.js";
 import { type Grown, growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
@@ -9,13 +9,11 @@ import { type Load, type Loaded, segmentsText } from "./segment-loading.js";
 import { loadBigSegments, loadInTurn, loadSegments } from "./segments-redis.js";
 
 const CONTEXTS = 1_000_000;
-const ROUNDS = 3;
+const ROUNDS = 5;
 /** How many segments there are when a figure is taken. Alone a segment holds all contexts; of several each holds a tenth. */
 const SEVERAL = [10, 100] as const;
 const SEGMENTS = [1, ...SEVERAL] as const;
 const ONE_IN = 10;
-/** Of the segments before a figure is taken, the last ones whose rates count. */
-const LAST = 5;
 const CROWDED = 5_000;
 const CROWDED_SEGMENTS = 60;
 /**
@@ -29,7 +27,8 @@ type Name = (typeof NAMES)[number];
 
 /** The figures of one side with so many segments there. */
 interface Figures {
-  readonly rate: number;
+  /** Of syncs that took turns with those of the other side, in the same order. */
+  readonly rates: readonly number[];
   readonly bytesPerContext: number;
 }
 
@@ -50,39 +49,38 @@ export const replaceRedisBenchmark: Benchmark = {
         return (await runSide(side, { url, contexts, segments, oneIn })).result;
       }
 
-      const [most = 1] = SEVERAL.toReversed();
       const sides = { peer: loadBigSegments, ours: loadSegments };
       const alone: Record<Name, Loaded[]> = { peer: [], ours: [] };
       for (let round = 1; round <= ROUNDS; round++) {
         onProgress(`one segment, both sides in turn: round ${round} of ${ROUNDS}`);
         for (const name of NAMES) alone[name].push(await load(sides[name], 1, 1));
       }
+      const most = Math.max(...SEVERAL);
       onProgress(`${most} segments, both sides in turn`);
       await empty();
-      const { result: rates } = await runSide(loadInTurn, { url, contexts, segments: most, oneIn: ONE_IN });
+      const several = { url, contexts, segments: most + ROUNDS - 1, oneIn: ONE_IN };
+      const { result: rates } = await runSide(loadInTurn, several);
       const bytes: Record<Name, readonly number[]> = { peer: [], ours: [] };
       for (const name of NAMES) {
         onProgress(`${most} segments, what they take: ${name}`);
         bytes[name] = (await load(sides[name], most, ONE_IN)).bytes;
       }
-      const perContext = (total: number | undefined) => (total ?? Number.NaN) / contexts;
       const figuresOf = (name: Name) =>
-        new Map<number, Figures>([
-          [
-            1,
-            {
-              rate: Math.max(...alone[name].flatMap((loaded) => loaded.rates)),
-              bytesPerContext: perContext(alone[name].at(-1)?.bytes[0]),
-            },
-          ],
-          ...SEVERAL.map((segments): [number, Figures] => [
-            segments,
-            {
-              rate: Math.max(...rates[name].slice(segments - LAST, segments)),
-              bytesPerContext: perContext(bytes[name][segments - 1]),
-            },
-          ]),
-        ]);
+        new Map<number, Figures>(
+          SEGMENTS.map((segments) => {
+            const isAlone = segments === 1;
+            const total = isAlone ? alone[name].at(-1)?.bytes[0] : bytes[name][segments - 1];
+            return [
+              segments,
+              {
+                rates: isAlone
+                  ? alone[name].flatMap((loaded) => loaded.rates)
+                  : rates[name].slice(segments - 1, segments - 1 + ROUNDS),
+                bytesPerContext: (total ?? Number.NaN) / contexts,
+              },
+            ];
+          }),
+        );
       const [peer, ours] = [figuresOf("peer"), figuresOf("ours")];
       onProgress(`${CROWDED_SEGMENTS} more segments for some of the contexts`);
       await empty();
@@ -114,9 +112,9 @@ function report({ peer, ours, againMs, crowd, crowded, grown, contexts, descript
     const [theirs, own] = [peer.get(segments), ours.get(segments)];
     return theirs === undefined || own === undefined ? [] : [{ segments, theirs, own }];
   });
-  const row = (side: string, segments: number, { rate, bytesPerContext }: Figures) => [
+  const row = (side: string, segments: number, { rates, bytesPerContext }: Figures) => [
     ...[side, segments, membersText(segments === 1 ? contexts : contexts / ONE_IN)],
-    ...[Math.round(rate), round(bytesPerContext), ""],
+    ...[Math.round(median(rates)), round(bytesPerContext), ""],
   ];
   return {
     columns: ["side", "segments", "members each", "members per second", "bytes per context", "peak MB"],
@@ -127,7 +125,11 @@ function report({ peer, ours, againMs, crowd, crowded, grown, contexts, descript
     ],
     bounds: [
       ...pairs.map(({ segments, theirs, own }) =>
-        atLeast(`rate with ${segmentsText(segments)} / peer`, segments === 1 ? 4 : 2, own.rate / theirs.rate),
+        atLeast(
+          `rate with ${segmentsText(segments)} / peer`,
+          segments === 1 ? 4 : 2,
+          median(own.rates.map((rate, turn) => rate / (theirs.rates[turn] ?? Number.NaN))),
+        ),
       ),
       ...pairs.map(({ segments, theirs, own }) =>
         atLeast(
@@ -143,7 +145,7 @@ function report({ peer, ours, againMs, crowd, crowded, grown, contexts, descript
     notes: [
       `${description}. Both sides on the same server. With one segment, and where bytes are counted, it is emptied before each run.`,
       "Peer: ioredis, one set per context under its SHA-256, SADD in pipelines of 1,000, the next one put together while the server works on the one before. Keys are hashed in both times, and made in neither.",
-      `One segment holds all of ${membersText(contexts)} contexts, the best of ${ROUNDS} runs. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of one segment's sync with the others there, the best of the last ${LAST}; the sides take turns, segment by segment. These rates are of a segment's first sync. A later one also counts what it has in common with the present members; it has a row and no bound.`,
+      `One segment holds all of ${membersText(contexts)} contexts. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of a sync with 9 and with 99 others there, and up to ${ROUNDS - 1} more. The sides take turns, with one segment in processes of their own, and with several in one process and on one server that holds both layouts; a rate is the median of ${ROUNDS} syncs, and the bound the median of the ${ROUNDS} ratios. These rates are of a segment's first sync. A later one also counts what it has in common with the present members; it has a row and no bound.`,
       `Bytes: used_memory after the sync less that before the first, divided by ${membersText(contexts)} contexts on both sides; the registry's records and the history are in ours. expectedContexts is set, and member sets have numbers of three bytes, as in an environment that has synced for a while.`,
       `${crowd.segments} segments more for ${membersText(crowd.crowded)} contexts: ${round(crowded.perCrowded)} bytes for each of these: numbers of sets, a record of its own, and its share of what the registry keeps of the segments. The others: ${round(crowded.before)} bytes before, ${round(crowded.beside)} beside them, in all that is not such a record of its own. If crowded contexts spoilt the compact form of the records that they share with others, both bounds would fail.`,
       growthNote(grown),

@@ -43,10 +43,12 @@ export async function loadInTurn(load: Load): Promise<Rates> {
     await environment.rollcall.initialize();
     await age(environment);
     const both = { peer: [] as number[], ours: [] as number[] };
-    for (let number = 0; number < load.segments; number++) {
-      both.peer.push(await loadOne(load, number, addBy(peer)));
-      both.ours.push(await loadOne(load, number, replaceBy(environment.rollcall)));
-    }
+    const turns = [
+      async (number: number) => both.peer.push(await loadOne(load, number, addBy(peer))),
+      async (number: number) => both.ours.push(await loadOne(load, number, replaceBy(environment.rollcall))),
+    ];
+    for (let number = 0; number < load.segments; number++)
+      for (const turn of number % 2 === 0 ? turns : turns.toReversed()) await turn(number);
     return both;
   });
   peer.close();

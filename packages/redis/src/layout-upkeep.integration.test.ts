@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { createRollcall, type Revision, type Segment, type SegmentKey } from "@rollcall/core";
 import { describe, expect, it } from "vitest";
-import { blocksOf, hashes, hex, membersOf, unpacked } from "./hashes.test-setup.js";
+import { blocksOf, hashes, hex, membersOf, packed, unpacked } from "./hashes.test-setup.js";
 import { adminClient, keysOf, recordKeys } from "./keyspace.test-setup.js";
 import { busyLife, fence, shardsAmong, storeOpener } from "./layout.test-setup.js";
 import { NOTHING, SEGMENT } from "./place.test-setup.js";
@@ -35,6 +35,30 @@ describe("shards", () => {
     const again = await store.allocateMemberSet(shardBits, fence);
     await store.writeBlocks(again, blocks.slice(3, 5), fence);
     expect(await membersOf(store, again)).toEqual(blocks.slice(3, 5).flatMap(({ adds }) => unpacked(adds).map(hex)));
+  });
+
+  it("keep the members of other sets when a bitmap is lost", async () => {
+    const { store, prefix } = await openStore();
+    const shardBits = 4;
+    const { used } = recordKeys(prefix).runs(1, shardBits)[0]!;
+    const [before, after] = [
+      await store.allocateMemberSet(shardBits, fence),
+      await store.allocateMemberSet(shardBits, fence),
+    ];
+    const all = hashes(200);
+    await store.writeBlocks(before, blocksOf(all, shardBits), fence);
+    await store.writeBlocks(after, blocksOf(all.slice(0, 100), shardBits), fence);
+    await admin.del(used);
+    const changes = blocksOf(all.slice(100), shardBits).map(({ shard, adds }) => {
+      const [removes] = blocksOf(all.slice(0, 100), shardBits).filter((block) => block.shard === shard);
+      return { shard, adds, removes: removes?.adds ?? NOTHING };
+    });
+    expect(await store.writeBlocks(after, changes, fence)).toEqual({ added: 100, removed: 100 });
+    const found = await store.findMemberSets(packed(all), [before, after]);
+    expect(found.map((sets) => sets.includes(before.id))).toEqual(all.map(() => true));
+    expect(found.filter((sets) => sets.includes(after.id))).toHaveLength(100);
+    // And scans find every shard again that something was added to.
+    expect((await membersOf(store, before)).length).toBe(200);
   });
 });
 

@@ -10,7 +10,7 @@ const CLUSTER_SLOTS = 16_384;
 export interface Run {
   /** HASH: member set id to its fence. */
   readonly fences: string;
-  /** Bitmap: which shards of this run have ever had a member; bit 0 is the first. */
+  /** Bitmap: which shards of this run may have members; bit 0 is the first. Each that has any must be in it, or no scan finds them. */
   readonly used: string;
   /** A key that is never there. */
   readonly absent: string;

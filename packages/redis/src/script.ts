@@ -124,10 +124,11 @@ local id, skip, blocks = ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local base = sub(KEYS[2], 1, -5)
 local added, removed = 0, 0
 
--- A shard whose bit is not set is empty, and would never be scanned: the bit comes before the first member. Bits are read for
--- ${SHARDS_PER_READ} shards at once, for blocks come in the order of their shards.
-local bits, bits_of = '', nil
+-- A shard without its bit would never be scanned, so the bit comes before the first member. Bits are read for ${SHARDS_PER_READ} shards at once, for
+-- blocks come in the order of their shards.
+local bits, bits_of, set_last = '', nil, nil
 local function is_used(place)
+  if place == set_last then return true end
   local part = floor(place / ${SHARDS_PER_READ})
   if part ~= bits_of then
     local first = part * ${SHARDS_PER_READ / 8}
@@ -139,7 +140,7 @@ end
 local function use(place)
   if is_used(place) then return end
   call('SETBIT', KEYS[2], place, 1)
-  bits_of = nil
+  set_last = place
 end
 
 -- The value after the change, or nil if it stays as it is.
@@ -196,10 +197,12 @@ while at <= length do
       local ids = change(shard, field, value, is_add)
       if ids == '' then call('HDEL', shard, field) elseif ids then call('HSET', shard, field, ids) end
     end
-  elseif is_used(place) then
+  -- The bit only spares asking: whoever lost the bitmap alone must not lose members that a write does not see.
+  elseif is_used(place) or call('EXISTS', shard) == 1 then
     local fields = {}
     for i = 1, n do fields[i] = sub(blocks, at + 16 * i - 16 + skip, at + 16 * i - 1) end
     local values = call('HMGET', shard, unpack(fields))
+    if adds > 0 then use(place) end
     local puts, p, gone, g = {}, 0, {}, 0
     for i = 1, n do
       local ids = change(shard, fields[i], values[i], i <= adds)
