@@ -6,7 +6,7 @@ import { firstReplace, secondReplace } from "./growing-redis.js";
 import { type Grown, growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
 import { withRedis } from "./measured-redis.js";
 import { type Load, type Loaded, segmentsText } from "./segment-loading.js";
-import { loadBigSegments, loadInTurn, loadSegments } from "./segments-redis.js";
+import { loadBigSegments, loadInTurn, loadSegments, type OfBoth } from "./segments-redis.js";
 
 const CONTEXTS = 1_000_000;
 const ROUNDS = 5;
@@ -21,9 +21,6 @@ const CROWDED_SEGMENTS = 60;
  * record that it shares with some 30 others lost Redis's compact form, each of them would cost 40 bytes more: 1,200.
  */
 const CROWDED_BYTES = 600;
-
-const NAMES = ["peer", "ours"] as const;
-type Name = (typeof NAMES)[number];
 
 /** The figures of one side with so many segments there. */
 interface Figures {
@@ -49,39 +46,36 @@ export const replaceRedisBenchmark: Benchmark = {
         return (await runSide(side, { url, contexts, segments, oneIn })).result;
       }
 
-      const sides = { peer: loadBigSegments, ours: loadSegments };
-      const alone: Record<Name, Loaded[]> = { peer: [], ours: [] };
+      const alone: OfBoth<Loaded[]> = { peer: [], ours: [] };
       for (let round = 1; round <= ROUNDS; round++) {
         onProgress(`one segment, both sides in turn: round ${round} of ${ROUNDS}`);
-        for (const name of NAMES) alone[name].push(await load(sides[name], 1, 1));
+        alone.peer.push(await load(loadBigSegments, 1, 1));
+        alone.ours.push(await load(loadSegments, 1, 1));
       }
       const most = Math.max(...SEVERAL);
       onProgress(`${most} segments, both sides in turn`);
       await empty();
-      const several = { url, contexts, segments: most + ROUNDS - 1, oneIn: ONE_IN };
-      const { result: rates } = await runSide(loadInTurn, several);
-      const bytes: Record<Name, readonly number[]> = { peer: [], ours: [] };
-      for (const name of NAMES) {
-        onProgress(`${most} segments, what they take: ${name}`);
-        bytes[name] = (await load(sides[name], most, ONE_IN)).bytes;
-      }
-      const figuresOf = (name: Name) =>
-        new Map<number, Figures>(
-          SEGMENTS.map((segments) => {
-            const isAlone = segments === 1;
-            const total = isAlone ? alone[name].at(-1)?.bytes[0] : bytes[name][segments - 1];
-            return [
-              segments,
-              {
-                rates: isAlone
-                  ? alone[name].flatMap((loaded) => loaded.rates)
-                  : rates[name].slice(segments - 1, segments - 1 + ROUNDS),
-                bytesPerContext: (total ?? Number.NaN) / contexts,
-              },
-            ];
+      const inTurn = { url, contexts, segments: most + ROUNDS - 1, oneIn: ONE_IN };
+      const { result: rates } = await runSide(loadInTurn, inTurn);
+      onProgress(`${most} segments, what they take`);
+      const several: OfBoth<Loaded> = {
+        peer: await load(loadBigSegments, most, ONE_IN),
+        ours: await load(loadSegments, most, ONE_IN),
+      };
+      const figuresOf = (name: keyof OfBoth<unknown>): Map<number, Figures> => {
+        const figures = (ofSyncs: readonly number[], bytes: number | undefined): Figures => ({
+          rates: ofSyncs,
+          bytesPerContext: (bytes ?? Number.NaN) / contexts,
+        });
+        const ofAlone = alone[name].flatMap((loaded) => loaded.rates);
+        return new Map([
+          [1, figures(ofAlone, alone[name].at(-1)?.bytes[0])],
+          ...SEVERAL.map((segments): [number, Figures] => {
+            const ofSyncs = rates[name].slice(segments - 1, segments - 1 + ROUNDS);
+            return [segments, figures(ofSyncs, several[name].bytes[segments - 1])];
           }),
-        );
-      const [peer, ours] = [figuresOf("peer"), figuresOf("ours")];
+        ]);
+      };
       onProgress(`${CROWDED_SEGMENTS} more segments for some of the contexts`);
       await empty();
       const crowd = { url, contexts, crowded: CROWDED / scale, segments: CROWDED_SEGMENTS };
@@ -90,14 +84,21 @@ export const replaceRedisBenchmark: Benchmark = {
       await empty();
       const { result: againMs } = await runSide(secondReplace, { url, members: contexts });
       const grown = await measureGrowth(contexts, { ...server, firstReplace }, options);
-      return report({ peer, ours, againMs, crowd, crowded, grown, contexts, description });
+      return report({
+        peer: figuresOf("peer"),
+        ours: figuresOf("ours"),
+        againMs,
+        crowd,
+        crowded,
+        grown,
+        contexts,
+        description,
+      });
     });
   },
 };
 
-interface Findings {
-  readonly peer: ReadonlyMap<number, Figures>;
-  readonly ours: ReadonlyMap<number, Figures>;
+interface Findings extends OfBoth<ReadonlyMap<number, Figures>> {
   /** Milliseconds for the snapshot after the first. */
   readonly againMs: number;
   readonly crowd: Crowd;

@@ -23,36 +23,43 @@ export async function loadBigSegments(load: Load): Promise<Loaded> {
 
 /** Loads segments into an empty server by `replace`. */
 export async function loadSegments(load: Load): Promise<Loaded> {
-  return withRollcall(load.url, { expectedContexts: load.contexts }, async (environment) => {
-    await environment.rollcall.initialize();
-    await age(environment);
-    return loadEach(load, replaceBy(environment.rollcall));
-  });
+  return withAged(load, (rollcall) => loadEach(load, replaceBy(rollcall)));
 }
 
-/** Members per second of both sides, segment by segment. */
-export interface Rates {
-  readonly peer: readonly number[];
-  readonly ours: readonly number[];
+/** What both sides came to. */
+export interface OfBoth<T> {
+  readonly peer: T;
+  readonly ours: T;
 }
 
-/** Loads segments into an empty server in both layouts in turn, for how fast a machine is changes from minute to minute. */
-export async function loadInTurn(load: Load): Promise<Rates> {
+/**
+ * Loads segments into an empty server in both layouts in turn, for how fast a machine is changes from minute to minute. Answers members per
+ * second, segment by segment.
+ */
+export async function loadInTurn(load: Load): Promise<OfBoth<number[]>> {
   const peer = await openBigSegments(load.url);
-  const rates = await withRollcall(load.url, { expectedContexts: load.contexts }, async (environment) => {
-    await environment.rollcall.initialize();
-    await age(environment);
-    const both = { peer: [] as number[], ours: [] as number[] };
+  const rates: OfBoth<number[]> = { peer: [], ours: [] };
+  await withAged(load, async (rollcall) => {
     const turns = [
-      async (number: number) => both.peer.push(await loadOne(load, number, addBy(peer))),
-      async (number: number) => both.ours.push(await loadOne(load, number, replaceBy(environment.rollcall))),
+      { work: addBy(peer), into: rates.peer },
+      { work: replaceBy(rollcall), into: rates.ours },
     ];
-    for (let number = 0; number < load.segments; number++)
-      for (const turn of number % 2 === 0 ? turns : turns.toReversed()) await turn(number);
-    return both;
+    for (let number = 0; number < load.segments; number++) {
+      for (const { work, into } of turns) into.push(await loadOne(load, number, work));
+      turns.reverse();
+    }
   });
   peer.close();
   return rates;
+}
+
+/** Does `work` in an environment that has been in use for a while. */
+function withAged<T>({ url, contexts }: Load, work: (rollcall: Rollcall) => Promise<T>): Promise<T> {
+  return withRollcall(url, { expectedContexts: contexts }, async (environment) => {
+    await environment.rollcall.initialize();
+    await age(environment);
+    return work(environment.rollcall);
+  });
 }
 
 function addBy(peer: BigSegments): LoadingWork {

@@ -184,8 +184,9 @@ while at <= length do
   local n = adds + c * 256 + d
   if n == 1 then
     local field, is_add = sub(blocks, at + skip, at + 15), adds == 1
-    if is_add and was_absent then use(place) end
-    if is_add and was_absent and call('HSETNX', shard, field, id) == 1 then
+    local is_guess = is_add and was_absent
+    if is_guess then use(place) end
+    if is_guess and call('HSETNX', shard, field, id) == 1 then
       added = added + 1
     else
       local value = call('HGET', shard, field)
