@@ -128,6 +128,13 @@ export async function connectTo(url: string, options: RedisOptions = {}): Promis
   return client;
 }
 
+/** Another database of the server at `url`. Databases share no table of keys. */
+export function besideDatabase(url: string): string {
+  const beside = new URL(url);
+  beside.pathname = `/${Number(beside.pathname.slice(1)) === 1 ? 2 : 1}`;
+  return beside.href;
+}
+
 /** Memory that the server of `client` has allocated, in bytes. */
 export async function usedBytesOf(client: Redis): Promise<number> {
   return Number(field(await client.info("memory"), "used_memory"));

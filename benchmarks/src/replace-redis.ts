@@ -4,9 +4,10 @@ import { atLeast, atMost, type Benchmark, type BenchmarkResult, median, membersT
 import { type Crowd, type CrowdedBytes, crowdedContexts } from "./crowded-contexts-redis.js";
 import { firstReplace, secondReplace } from "./growing-redis.js";
 import { type Grown, growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
-import { withRedis } from "./measured-redis.js";
-import { type Load, type Loaded, segmentsText } from "./segment-loading.js";
-import { loadBigSegments, loadInTurn, loadSegments, type OfBoth } from "./segments-redis.js";
+import { besideDatabase, withRedis } from "./measured-redis.js";
+import { type Loaded, segmentsText } from "./segment-loading.js";
+import { type LoadOnRedis, loadBigSegments, loadSegments } from "./segments-redis.js";
+import { giveTurn, turnsAt } from "./turns-redis.js";
 
 const CONTEXTS = 1_000_000;
 const ROUNDS = 5;
@@ -22,6 +23,12 @@ const CROWDED_SEGMENTS = 60;
  */
 const CROWDED_BYTES = 600;
 
+/** What both sides came to. */
+interface OfBoth<T> {
+  readonly peer: T;
+  readonly ours: T;
+}
+
 /** The figures of one side with so many segments there. */
 interface Figures {
   /** Of syncs that took turns with those of the other side, in the same order. */
@@ -33,15 +40,19 @@ export const replaceRedisBenchmark: Benchmark = {
   name: "replace-redis",
   measures:
     "A replace from a stream of keys into Redis, against pipelined SADD into one record per context: rate, memory, growth.",
-  sides: { loadBigSegments, loadInTurn, loadSegments, firstReplace, secondReplace, crowdedContexts },
+  sides: { loadBigSegments, loadSegments, firstReplace, secondReplace, crowdedContexts },
   async run(options) {
     const { quick, runSide, onProgress } = options;
     const scale = quick ? 20 : 1;
     const contexts = CONTEXTS / scale;
     return withRedis(options, async (server) => {
-      const { url, description, empty } = server;
+      const { url, description, empty, admin } = server;
 
-      async function load(side: (load: Load) => Promise<Loaded>, segments: number, oneIn: number): Promise<Loaded> {
+      async function load(
+        side: (load: LoadOnRedis) => Promise<Loaded>,
+        segments: number,
+        oneIn: number,
+      ): Promise<Loaded> {
         await empty();
         return (await runSide(side, { url, contexts, segments, oneIn })).result;
       }
@@ -55,8 +66,14 @@ export const replaceRedisBenchmark: Benchmark = {
       const most = Math.max(...SEVERAL);
       onProgress(`${most} segments, both sides in turn`);
       await empty();
-      const inTurn = { url, contexts, segments: most + ROUNDS - 1, oneIn: ONE_IN };
-      const { result: rates } = await runSide(loadInTurn, inTurn);
+      const inTurn = { contexts, segments: most + ROUNDS - 1, oneIn: ONE_IN };
+      const [peerTurns, ownTurns] = turnsAt(url, ["turn of the peer", "our turn"]);
+      await giveTurn(admin, peerTurns.own);
+      const [peer, ours] = await Promise.all([
+        runSide(loadBigSegments, { ...inTurn, url: besideDatabase(url), turns: peerTurns }),
+        runSide(loadSegments, { ...inTurn, url, turns: ownTurns }),
+      ]);
+      const rates = { peer: peer.result.rates, ours: ours.result.rates };
       onProgress(`${most} segments, what they take`);
       const several: OfBoth<Loaded> = {
         peer: await load(loadBigSegments, most, ONE_IN),
@@ -146,7 +163,7 @@ function report({ peer, ours, againMs, crowd, crowded, grown, contexts, descript
     notes: [
       `${description}. Both sides on the same server. With one segment, and where bytes are counted, it is emptied before each run.`,
       "Peer: ioredis, one set per context under its SHA-256, SADD in pipelines of 1,000, the next one put together while the server works on the one before. Keys are hashed in both times, and made in neither.",
-      `One segment holds all of ${membersText(contexts)} contexts. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of a sync with 9 and with 99 others there, and up to ${ROUNDS - 1} more. The sides take turns, with one segment in processes of their own, and with several in one process and on one server that holds both layouts; a rate is the median of ${ROUNDS} syncs, and the bound the median of the ${ROUNDS} ratios. These rates are of a segment's first sync. A later one also counts what it has in common with the present members; it has a row and no bound.`,
+      `One segment holds all of ${membersText(contexts)} contexts. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of a sync with 9 and with 99 others there, and up to ${ROUNDS - 1} more. The sides take turns, each in a process of its own, and where one server holds both layouts, each in a database of its own, as it would be on a server of its own; a rate is the median of ${ROUNDS} syncs, and the bound the median of the ${ROUNDS} ratios. These rates are of a segment's first sync. A later one also counts what it has in common with the present members; it has a row and no bound.`,
       `Bytes: used_memory after the sync less that before the first, divided by ${membersText(contexts)} contexts on both sides; the registry's records and the history are in ours. expectedContexts is set, and member sets have numbers of three bytes, as in an environment that has synced for a while.`,
       `${crowd.segments} segments more for ${membersText(crowd.crowded)} contexts: ${round(crowded.perCrowded)} bytes for each of these: numbers of sets, a record of its own, and its share of what the registry keeps of the segments. The others: ${round(crowded.before)} bytes before, ${round(crowded.beside)} beside them, in all that is not such a record of its own. If crowded contexts spoilt the compact form of the records that they share with others, both bounds would fail.`,
       growthNote(grown),

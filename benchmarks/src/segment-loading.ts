@@ -30,20 +30,37 @@ export function segmentsText(segments: number): string {
   return segments === 1 ? "1 segment" : `${segments} segments`;
 }
 
-/** Does `work` for each segment; `bytesOf` says what the server holds, and takes no part of the time. */
-export async function loadEach(load: Load, bytesOf: () => Promise<number>, work: LoadingWork): Promise<Loaded> {
+/** Work in turn with somebody else. */
+export interface TurnTaking {
+  /** Waits for one's turn. */
+  begin(): Promise<void>;
+  end(): Promise<void>;
+}
+
+/**
+ * Does `work` for each segment; `bytesOf` says what the server holds, and neither that nor waiting for one's turn takes part of the
+ * time.
+ */
+export async function loadEach(
+  load: Load,
+  bytesOf: () => Promise<number>,
+  work: LoadingWork,
+  turns?: TurnTaking,
+): Promise<Loaded> {
   const before = await bytesOf();
   const rates: number[] = [];
   const bytes: number[] = [];
   for (let number = 0; number < load.segments; number++) {
+    await turns?.begin();
     rates.push(await loadOne(load, number, work));
+    await turns?.end();
     bytes.push((await bytesOf()) - before);
   }
   return { rates, bytes };
 }
 
 /** Does `work` for one segment, and answers the members per second. */
-export async function loadOne({ contexts, oneIn }: Load, number: number, work: LoadingWork): Promise<number> {
+async function loadOne({ contexts, oneIn }: Load, number: number, work: LoadingWork): Promise<number> {
   const share: SegmentShare = { number, oneIn };
   const stream = streamMembers(share, contexts);
   const started = performance.now();

@@ -4,17 +4,17 @@ import type { Rollcall } from "@rollcall/core";
 import { type BigSegments, openBigSegments } from "./big-segments-redis.js";
 import { connectTo, usedBytesOf } from "./measured-redis.js";
 import { age, withRollcall } from "./rollcall-redis.js";
-import {
-  type Load,
-  type Loaded,
-  type LoadingWork,
-  loadEach as loadInto,
-  loadOne,
-  segmentKey,
-} from "./segment-loading.js";
+import { type Load, type Loaded, type LoadingWork, loadEach as loadInto, segmentKey } from "./segment-loading.js";
+import { openTurns, type Turns } from "./turns-redis.js";
+
+/** A load, perhaps in turns with another process. */
+export interface LoadOnRedis extends Load {
+  /** After each segment the other one has its turn. */
+  readonly turns?: Turns | undefined;
+}
 
 /** Loads segments into an empty server in the peer's layout. */
-export async function loadBigSegments(load: Load): Promise<Loaded> {
+export async function loadBigSegments(load: LoadOnRedis): Promise<Loaded> {
   const peer = await openBigSegments(load.url);
   const loaded = await loadEach(load, addBy(peer));
   peer.close();
@@ -22,35 +22,8 @@ export async function loadBigSegments(load: Load): Promise<Loaded> {
 }
 
 /** Loads segments into an empty server by `replace`. */
-export async function loadSegments(load: Load): Promise<Loaded> {
+export async function loadSegments(load: LoadOnRedis): Promise<Loaded> {
   return withAged(load, (rollcall) => loadEach(load, replaceBy(rollcall)));
-}
-
-/** What both sides came to. */
-export interface OfBoth<T> {
-  readonly peer: T;
-  readonly ours: T;
-}
-
-/**
- * Loads segments into an empty server in both layouts in turn, for how fast a machine is changes from minute to minute. Answers members per
- * second, segment by segment.
- */
-export async function loadInTurn(load: Load): Promise<OfBoth<number[]>> {
-  const peer = await openBigSegments(load.url);
-  const rates: OfBoth<number[]> = { peer: [], ours: [] };
-  await withAged(load, async (rollcall) => {
-    const turns = [
-      { work: addBy(peer), into: rates.peer },
-      { work: replaceBy(rollcall), into: rates.ours },
-    ];
-    for (let number = 0; number < load.segments; number++) {
-      for (const { work, into } of turns) into.push(await loadOne(load, number, work));
-      turns.reverse();
-    }
-  });
-  peer.close();
-  return rates;
 }
 
 /** Does `work` in an environment that has been in use for a while. */
@@ -78,9 +51,11 @@ export function bigSegmentRef(number: number): string {
   return `${segmentKey(number)}.g1`;
 }
 
-async function loadEach(load: Load, work: LoadingWork): Promise<Loaded> {
+async function loadEach(load: LoadOnRedis, work: LoadingWork): Promise<Loaded> {
   const observer = await connectTo(load.url);
-  const loaded = await loadInto(load, () => usedBytesOf(observer), work);
+  const turns = load.turns && (await openTurns(load.turns));
+  const loaded = await loadInto(load, () => usedBytesOf(observer), work, turns);
+  turns?.close();
   observer.disconnect();
   return loaded;
 }

@@ -119,23 +119,24 @@ export const writeBlocks = script(`${CHECK_FENCE}
 if newer then redis.call('HSET', KEYS[1], ARGV[1], short) end
 ${FIND_ID}
 ${MARKER}
-local call, floor, band, rshift = redis.call, math.floor, bit.band, bit.rshift
+local call = redis.call
 local id, skip, blocks = ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local base = sub(KEYS[2], 1, -5)
 local added, removed = 0, 0
 
 -- A shard without its bit would never be scanned, so the bit comes before the first member. Bits are read for ${SHARDS_PER_READ} shards at once, for
--- blocks come in the order of their shards.
-local bits, bits_of, set_last = '', nil, nil
+-- blocks come in the order of their shards. Arithmetic, for in Lua a call of math or bit costs more.
+local bits, bits_from, set_last = '', nil, nil
 local function is_used(place)
   if place == set_last then return true end
-  local part = floor(place / ${SHARDS_PER_READ})
-  if part ~= bits_of then
-    local first = part * ${SHARDS_PER_READ / 8}
-    bits, bits_of = call('GETRANGE', KEYS[2], first, first + ${SHARDS_PER_READ / 8 - 1}), part
-  end
   local at = place % ${SHARDS_PER_READ}
-  return band(byte(bits, floor(at / 8) + 1) or 0, rshift(128, at % 8)) ~= 0
+  if place - at ~= bits_from then
+    bits_from = place - at
+    bits = call('GETRANGE', KEYS[2], bits_from / 8, bits_from / 8 + ${SHARDS_PER_READ / 8 - 1})
+  end
+  local bit = at % 8
+  local of_eight = byte(bits, (at - bit) / 8 + 1) or 0
+  return of_eight * 2 ^ bit % 256 >= 128
 end
 local function use(place)
   if is_used(place) then return end
@@ -175,6 +176,8 @@ end
 
 -- Whether the context added last was in no set. Then the next one probably is not either, and need not be looked for.
 local was_absent = false
+-- Used again for each block: a table costs more to make than to fill.
+local fields, puts, gone = {}, {}, {}
 local at, length = 1, #blocks
 while at <= length do
   local s, p, q, r, a, b, c, d = byte(blocks, at, at + 7)
@@ -182,8 +185,10 @@ while at <= length do
   local shard = base .. sub(blocks, at - s, at - 1)
   local place, adds = p * 65536 + q * 256 + r, a * 256 + b
   local n = adds + c * 256 + d
+  -- What a shard does not imply of each hash.
+  local from, to = at + skip, at + 15
   if n == 1 then
-    local field, is_add = sub(blocks, at + skip, at + 15), adds == 1
+    local field, is_add = sub(blocks, from, to), adds == 1
     local is_guess = is_add and was_absent
     if is_guess then use(place) end
     if is_guess and call('HSETNX', shard, field, id) == 1 then
@@ -200,25 +205,27 @@ while at <= length do
     end
   -- The bit only spares asking: whoever lost the bitmap alone must not lose members that a write does not see.
   elseif is_used(place) or call('EXISTS', shard) == 1 then
-    local fields = {}
-    for i = 1, n do fields[i] = sub(blocks, at + 16 * i - 16 + skip, at + 16 * i - 1) end
-    local values = call('HMGET', shard, unpack(fields))
+    for i = 1, n do
+      fields[i] = sub(blocks, from, to)
+      from, to = from + 16, to + 16
+    end
+    local values = call('HMGET', shard, unpack(fields, 1, n))
     if adds > 0 then use(place) end
-    local puts, p, gone, g = {}, 0, {}, 0
+    local p, g = 0, 0
     for i = 1, n do
       local ids = change(shard, fields[i], values[i], i <= adds)
       if ids == '' then g = g + 1; gone[g] = fields[i]
       elseif ids then puts[p + 1], puts[p + 2] = fields[i], ids; p = p + 2 end
     end
-    if p > 0 then call('HSET', shard, unpack(puts)) end
-    if g > 0 then call('HDEL', shard, unpack(gone)) end
+    if p > 0 then call('HSET', shard, unpack(puts, 1, p)) end
+    if g > 0 then call('HDEL', shard, unpack(gone, 1, g)) end
   elseif adds > 0 then
     use(place)
-    local puts = {}
-    for i = 1, adds do
-      puts[2 * i - 1], puts[2 * i] = sub(blocks, at + 16 * i - 16 + skip, at + 16 * i - 1), id
+    for i = 1, 2 * adds, 2 do
+      puts[i], puts[i + 1] = sub(blocks, from, to), id
+      from, to = from + 16, to + 16
     end
-    call('HSET', shard, unpack(puts))
+    call('HSET', shard, unpack(puts, 1, 2 * adds))
     added = added + adds
   end
   at = at + 16 * n
