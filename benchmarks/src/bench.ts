@@ -4,7 +4,7 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import type { Benchmark, BenchmarkResult } from "./benchmark.js";
-import { benchmarks } from "./catalogue.js";
+import { loadAllBenchmarks, loadBenchmark } from "./catalogue.js";
 import { createSideRunner } from "./side-runner.js";
 
 const USAGE = `Usage: pnpm bench [NAME] [--json] [--quick] [--server URL]
@@ -37,13 +37,13 @@ async function main(): Promise<number> {
   }
   const [name] = positionals;
   if (name === undefined) {
-    list();
+    await list();
     return 0;
   }
-  const benchmark = benchmarks.find((candidate) => candidate.name === name);
+  const benchmark = await loadBenchmark(name);
   if (benchmark === undefined) {
     console.error(`There is no benchmark ${name}.\n`);
-    list(console.error);
+    await list(console.error);
     return 2;
   }
   const result = await benchmark.run({
@@ -69,9 +69,9 @@ function parseCommand() {
   });
 }
 
-function list(write = console.log): void {
+async function list(write = console.log): Promise<void> {
   const table = new Table({ head: ["benchmark", "measures"], style: PLAIN, colWidths: [16, 100], wordWrap: true });
-  table.push(...benchmarks.map(({ name, measures }) => [name, measures]));
+  table.push(...(await loadAllBenchmarks()).map(({ name, measures }) => [name, measures]));
   write(table.toString());
 }
 

@@ -1,10 +1,10 @@
 // The process that runs one side of a benchmark and answers its result.
 
-import { benchmarks } from "./catalogue.js";
+import { loadBenchmark } from "./catalogue.js";
 import type { SideReply, SideRequest } from "./side-runner.js";
 
 process.once("message", async (request: SideRequest) => {
-  const benchmark = benchmarks.find(({ name }) => name === request.benchmark);
+  const benchmark = await loadBenchmark(request.benchmark);
   const side = benchmark?.sides[request.side] as ((input: unknown) => Promise<unknown>) | undefined;
   let reply: SideReply;
   try {

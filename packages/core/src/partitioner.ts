@@ -12,7 +12,7 @@ import type { HashWriter } from "./context-hash.js";
 import { CONTEXT_HASH_BYTES, type ContextHashes } from "./context-hashes.js";
 import { RollcallError } from "./errors.js";
 import type { RejectionReason } from "./report.js";
-import { ADD, RECORD_BYTES, type SortedChanges, sortRecords, splitByFirstByte } from "./sorter.js";
+import { ADD, createSorter, RECORD_BYTES, type SortedChanges, splitByFirstByte } from "./sorter.js";
 
 const PARTITIONS = 256;
 const FIRST_STAGE_RECORDS = 64;
@@ -58,7 +58,7 @@ export interface Partitioner {
   spill(): Promise<void>;
   /** Sorts a small number of records now, for {@link Partitioner.chunks} later: so that it can be done while something else is waited for. */
   sortAhead(): void;
-  /** The changes in ascending order of hash, a partition at a time; each chunk holds all changes of its first bytes. Once only. */
+  /** The changes in ascending order of hash, some thousand at a time. Once only. */
   chunks(): AsyncGenerator<SortedChanges>;
   /** Frees memory and removes the temporary file. */
   dispose(): Promise<void>;
@@ -67,6 +67,7 @@ export interface Partitioner {
 /** Makes an empty partitioner. */
 export function createPartitioner(options: PartitionerOptions = {}): Partitioner {
   const memoryLimit = Math.max(options.memoryLimitBytes ?? 268_435_456, STAGE_RECORDS * RECORD_BYTES);
+  const sorter = createSorter();
   let stage = createStage(FIRST_STAGE_RECORDS);
   let staged = 0;
   let total = 0;
@@ -75,7 +76,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   let runBytes = 0;
   let file: TemporaryFile | undefined;
   let gathered = new Uint8Array(0);
-  let sorted: SortedChanges | undefined;
+  let sorted: readonly SortedChanges[] | undefined;
 
   function append(member: unknown, write: HashWriter, change: number): RejectionReason | undefined {
     const rejected = write(member, stage.bytes, staged * RECORD_BYTES);
@@ -129,13 +130,13 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   }
 
   function sortAhead(): void {
-    if (runs.length === 0 && staged > 0) sorted ??= sortRecords(stage.words, staged, 0);
+    if (runs.length === 0 && staged > 0) sorted ??= [...sorter.sort(stage.words, staged, 0)];
   }
 
   async function* chunks(): AsyncGenerator<SortedChanges> {
     if (runs.length === 0) {
       sortAhead();
-      if (sorted !== undefined) yield sorted;
+      yield* sorted ?? [];
       return;
     }
     if (staged > 0) splitStage();
@@ -143,7 +144,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     for (let partition = 0; partition < PARTITIONS; partition++) {
       const records = await gather(runs, partition);
       const words = new Uint32Array(records.buffer, records.byteOffset, records.length / 4);
-      if (records.length > 0) yield sortRecords(words, records.length / RECORD_BYTES, 1);
+      if (records.length > 0) yield* sorter.sort(words, records.length / RECORD_BYTES, 1);
     }
   }
 

@@ -96,7 +96,11 @@ export async function writeMembers(
         .catch((error: unknown) => {
           failure ??= { error };
         })
-        .finally(() => underWay.delete(writing));
+        .finally(() => {
+          underWay.delete(writing);
+          // Promises that have survived a collection of garbage keep what hangs on them until a rarer one, through all of a long sync.
+          window.blocks.length = 0;
+        });
       underWay.add(writing);
       if (underWay.size >= store.capabilities.window.concurrency) await Promise.race(underWay);
     }
@@ -160,7 +164,7 @@ async function* countDuplicates(
 }
 
 interface Window {
-  readonly blocks: readonly Block[];
+  readonly blocks: Block[];
   readonly members: number;
 }
 

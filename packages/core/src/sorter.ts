@@ -27,60 +27,87 @@ const RADIX_MASK = RADIX - 1;
 // Longer ties are sorted by comparison: an insertion sort would be quadratic on digests made to collide.
 const LONGEST_INSERTION = 32;
 
+/** Records of one slice, so that what is under way takes as much memory however many there are. */
+const SLICE_RECORDS = 4_096;
+
 /** Record numbers in order of hash, and beside each the 22 bits it was sorted by. */
 interface Order {
   readonly records: Uint32Array;
   readonly keys: Uint32Array;
 }
 
-/**
- * Sorts `count` records at the start of `words`; of records with one hash the last in the buffer wins.
- * `keyOffset` (0 to 13) is the first of the three bytes that tell most hashes apart; the bytes before it are the same in all.
- */
-export function sortRecords(words: Uint32Array, count: number, keyOffset: number): SortedChanges {
-  const bytes = new Uint8Array(words.buffer, words.byteOffset, count * RECORD_BYTES);
-  const order = count <= LONGEST_INSERTION ? arrivalOrder(count) : radixOrder(bytes, count, keyOffset);
-  sortTies(bytes, order);
-  return pickLast(words, bytes, order);
+/** Sorts, time after time, in the same memory: garbage of that size is collected late, and would count as memory in use until then. */
+export interface Sorter {
+  /**
+   * Sorts `count` records at the start of `words`; of records with one hash the last in the buffer wins.
+   * `keyOffset` (0 to 13) is the first of the three bytes that tell most hashes apart; the bytes before it are the same in all. Answers
+   * slices, in order and the caller's to keep; all of them are to be taken before the next sort.
+   */
+  sort(words: Uint32Array, count: number, keyOffset: number): Generator<SortedChanges>;
+}
+
+/** Makes a sorter. It takes memory when it is first needed: 16 bytes for each record of the largest sort. */
+export function createSorter(): Sorter {
+  let room = new Uint32Array(0);
+
+  /** What a sort of `count` records needs. But for the histograms the last sort is still in it. */
+  function arrays(count: number) {
+    const start = 2 * RADIX;
+    if (room.length < start + 4 * count) room = new Uint32Array(start + 4 * count);
+    const part = (index: number) => room.subarray(start + index * count, start + (index + 1) * count);
+    return {
+      low: room.subarray(0, RADIX).fill(0),
+      high: room.subarray(RADIX, start).fill(0),
+      keys: part(0),
+      byLow: part(1),
+      records: part(2),
+      sortedKeys: part(3),
+    };
+  }
+
+  function radixOrder(bytes: Uint8Array, count: number, keyOffset: number): Order {
+    const { low, high, keys, byLow, records, sortedKeys } = arrays(count);
+    for (let i = 0, at = keyOffset; i < count; i++, at += RECORD_BYTES) {
+      const leading = ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number);
+      const key = leading >>> (24 - 2 * RADIX_BITS);
+      keys[i] = key;
+      low[key & RADIX_MASK] = (low[key & RADIX_MASK] as number) + 1;
+      high[key >>> RADIX_BITS] = (high[key >>> RADIX_BITS] as number) + 1;
+    }
+    startsFromSizes(low);
+    startsFromSizes(high);
+    for (let i = 0; i < count; i++) {
+      const digit = (keys[i] as number) & RADIX_MASK;
+      const to = low[digit] as number;
+      low[digit] = to + 1;
+      byLow[to] = i;
+    }
+    for (let i = 0; i < count; i++) {
+      const record = byLow[i] as number;
+      const key = keys[record] as number;
+      const digit = key >>> RADIX_BITS;
+      const to = high[digit] as number;
+      high[digit] = to + 1;
+      records[to] = record;
+      sortedKeys[to] = key;
+    }
+    return { records, keys: sortedKeys };
+  }
+
+  return {
+    *sort(words, count, keyOffset) {
+      const bytes = new Uint8Array(words.buffer, words.byteOffset, count * RECORD_BYTES);
+      const order = count <= LONGEST_INSERTION ? arrivalOrder(count) : radixOrder(bytes, count, keyOffset);
+      sortTies(bytes, order);
+      for (let start = 0; start < count; start += SLICE_RECORDS)
+        yield pickLast(words, bytes, order, start, Math.min(start + SLICE_RECORDS, count));
+    },
+  };
 }
 
 // All one tie: a handful of records is sorted by comparison alone.
 function arrivalOrder(count: number): Order {
   return { records: new Uint32Array(count).map((_, i) => i), keys: new Uint32Array(count) };
-}
-
-function radixOrder(bytes: Uint8Array, count: number, keyOffset: number): Order {
-  const keys = new Uint32Array(count);
-  const low = new Uint32Array(RADIX);
-  const high = new Uint32Array(RADIX);
-  for (let i = 0, at = keyOffset; i < count; i++, at += RECORD_BYTES) {
-    const leading = ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number);
-    const key = leading >>> (24 - 2 * RADIX_BITS);
-    keys[i] = key;
-    low[key & RADIX_MASK] = (low[key & RADIX_MASK] as number) + 1;
-    high[key >>> RADIX_BITS] = (high[key >>> RADIX_BITS] as number) + 1;
-  }
-  startsFromSizes(low);
-  startsFromSizes(high);
-  const byLow = new Uint32Array(count);
-  for (let i = 0; i < count; i++) {
-    const digit = (keys[i] as number) & RADIX_MASK;
-    const to = low[digit] as number;
-    low[digit] = to + 1;
-    byLow[to] = i;
-  }
-  const records = new Uint32Array(count);
-  const sortedKeys = new Uint32Array(count);
-  for (let i = 0; i < count; i++) {
-    const record = byLow[i] as number;
-    const key = keys[record] as number;
-    const digit = key >>> RADIX_BITS;
-    const to = high[digit] as number;
-    high[digit] = to + 1;
-    records[to] = record;
-    sortedKeys[to] = key;
-  }
-  return { records, keys: sortedKeys };
 }
 
 function startsFromSizes(histogram: Uint32Array): void {
@@ -127,15 +154,22 @@ function compareRecords(bytes: Uint8Array, a: number, b: number): number {
   return 0;
 }
 
-function pickLast(words: Uint32Array, bytes: Uint8Array, { records, keys }: Order): SortedChanges {
-  const count = records.length;
+/** The changes of the records from the one at `start` to the one before `end`. */
+function pickLast(
+  words: Uint32Array,
+  bytes: Uint8Array,
+  { records, keys }: Order,
+  start: number,
+  end: number,
+): SortedChanges {
+  const count = end - start;
   const adds = new Uint32Array(count * HASH_WORDS);
   let removes = new Uint32Array(0);
   let added = 0;
   let removed = 0;
-  for (let i = 0; i < count; i++) {
+  for (let i = start; i < end; i++) {
     const record = records[i] as number;
-    const tied = i + 1 < count && keys[i] === keys[i + 1];
+    const tied = i + 1 < records.length && keys[i] === keys[i + 1];
     if (tied && compareRecords(bytes, record, records[i + 1] as number) === 0) continue;
     const from = record * RECORD_WORDS;
     if (words[from + HASH_WORDS] === ADD) {

@@ -3,7 +3,7 @@
 import { type Block, CONTEXT_HASH_BYTES, type ContextHashes, type EnvironmentName, hashCount } from "@rollcall/core";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type BlockGroup, bufferOf, groupBlocks } from "./block-group.js";
+import { type BlockGroup, bufferOf, createPackingRooms, groupBlocks } from "./block-group.js";
 import { createRecordKeys } from "./record-key.js";
 
 /** What one script may do at most; other clients wait as long. */
@@ -26,7 +26,7 @@ describe("groups of blocks", () => {
   it("hold every change once and in order", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        const groups = [...groupBlocks(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard))];
+        const groups = [...groupsOf(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard))];
         const pieces = groups.flatMap(blocksIn);
         for (const { shard, adds, removes } of blocks) {
           const own = pieces.filter((piece) => piece.shard === shard);
@@ -41,7 +41,7 @@ describe("groups of blocks", () => {
   it("stay within the limits of one script, and within one run", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        for (const group of groupBlocks(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard))) {
+        for (const group of groupsOf(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard))) {
           const pieces = blocksIn(group);
           const sizes = pieces.map(({ adds, removes }) => hashCount(adds) + hashCount(removes));
           expect(sizes.reduce((sum, members) => sum + members, 0)).toBeLessThanOrEqual(MOST_MEMBERS);
@@ -79,7 +79,7 @@ describe("groups of blocks", () => {
     ["no block", [], []],
   ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
     const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));
-    const groups = [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS + 1, shard))];
+    const groups = [...groupsOf(blocks, (shard) => keys.runOf(1, SHARD_BITS + 1, shard))];
     expect(
       groups.map((group) => blocksIn(group).map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
     ).toEqual(expected);
@@ -88,11 +88,31 @@ describe("groups of blocks", () => {
   it("are filled side by side where shards of several runs take turns", () => {
     const [first, second] = [keys.shardKeys(2, SHARD_BITS, 0), keys.shardKeys(2, SHARD_BITS, 255)];
     const blocks = [0, 255, 1, 254].map((shard) => blockOf(shard, 1, 0));
-    const groups = [...groupBlocks(blocks, (shard) => keys.runOf(2, SHARD_BITS, shard))];
+    const groups = [...groupsOf(blocks, (shard) => keys.runOf(2, SHARD_BITS, shard))];
     expect(groups.map((group) => [group.run, blocksIn(group).map(({ shard }) => shard)])).toEqual([
       [first.run, [0, 1]],
       [second.run, [255, 254]],
     ]);
+  });
+});
+
+describe("rooms", () => {
+  it("are used again once given back, and never for two writes at once", () => {
+    const { take, giveBack } = createPackingRooms();
+    const [first, second] = [take([blockOf(0, 100, 0)]), take([blockOf(0, 100, 0)])];
+    expect(second.buffer).not.toBe(first.buffer);
+    giveBack(first);
+    expect(take([blockOf(0, 1, 0)])).toBe(first);
+    expect(take([blockOf(0, 1, 0)])).not.toBe(first);
+  });
+
+  it("hold what needs more than the one given back", () => {
+    const { take, giveBack } = createPackingRooms();
+    giveBack(take([blockOf(0, 1, 0)]));
+    const blocks = [blockOf(0, 1_000, 0)];
+    const room = take(blocks);
+    const groups = [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard), room)];
+    expect(groups.flatMap(blocksIn).reduce((sum, { adds }) => sum + hashCount(adds), 0)).toBe(1_000);
   });
 });
 
@@ -105,6 +125,19 @@ describe("a buffer of hashes", () => {
     expect(buffer[0]).toBe(99);
   });
 });
+
+const rooms = createPackingRooms();
+
+/** The groups, made in a room that was used before. */
+function groupsOf(blocks: readonly Block[], runOf: Parameters<typeof groupBlocks>[1]): BlockGroup[] {
+  const room = rooms.take(blocks);
+  const groups = Array.from(groupBlocks(blocks, runOf, room), ({ run, packed }) => ({
+    run,
+    packed: Buffer.from(packed),
+  }));
+  rooms.giveBack(room);
+  return groups;
+}
 
 /** A block whose hashes tell where they belong and stand. */
 function blockOf(shard: number, adds: number, removes: number): Block {

@@ -8,6 +8,10 @@ const SCRIPT_MEMBERS = 512;
 const SCRIPT_BLOCKS = 256;
 /** Length, place and counts, and the number of a shard in digits. */
 const MOST_HEAD_BYTES = 8 + 10;
+/** Of adds and of removes each, when a block is too large for one script. */
+const PIECE_BYTES = (SCRIPT_MEMBERS / 2) * CONTEXT_HASH_BYTES;
+/** Four windows may be under way for each segment; more than a few at once are rare. */
+const MOST_SPARE_ROOMS = 8;
 
 /** Blocks for one script. */
 export interface BlockGroup {
@@ -25,19 +29,60 @@ interface OpenGroup {
   members: number;
 }
 
+/** Memory in which the blocks of one write are packed, see {@link groupBlocks}. */
+export interface PackingRooms {
+  /** Room for all of `blocks`. */
+  take(blocks: readonly Block[]): Buffer;
+  /** Lets a later write have it. Only once nothing of it can still be sent. */
+  giveBack(room: Buffer): void;
+}
+
+/** Makes rooms that are used again: garbage of their size is collected late, and counts as memory in use until then. */
+export function createPackingRooms(): PackingRooms {
+  const spare: Buffer[] = [];
+  return {
+    take(blocks) {
+      const bytes = mostPackedBytes(blocks);
+      const room = spare.pop();
+      if (room !== undefined && room.length >= bytes) return room;
+      // The next power of two, for the next window may be a little larger.
+      return Buffer.allocUnsafe(2 ** Math.ceil(Math.log2(bytes)));
+    },
+    giveBack(room) {
+      if (spare.length < MOST_SPARE_ROOMS) spare.push(room);
+    },
+  };
+}
+
+function mostPackedBytes(blocks: readonly Block[]): number {
+  const bytes = blocks.reduce((sum, { adds, removes }) => sum + adds.length + removes.length, 0);
+  const mostPieces = blocks.length + bytes / PIECE_BYTES;
+  return bytes + mostPieces * MOST_HEAD_BYTES;
+}
+
 /**
  * Cuts `blocks` into groups, each made when it is asked for: the server works on one while the next is made. A block too large for one script
  * comes in pieces.
  */
-export function* groupBlocks(blocks: readonly Block[], runOf: (shard: number) => Run): Generator<BlockGroup> {
+export function* groupBlocks(
+  blocks: readonly Block[],
+  runOf: (shard: number) => Run,
+  room: Buffer,
+): Generator<BlockGroup> {
   const open = new Map<Run, OpenGroup>();
+  let free = room;
+  function close(group: OpenGroup): BlockGroup {
+    const packed = pack(group, free);
+    free = free.subarray(packed.length);
+    return { run: group.run, packed };
+  }
   for (const block of blocks) {
     const run = runOf(block.shard);
     for (const piece of piecesOf(block)) {
       const members = hashCount(piece.adds) + hashCount(piece.removes);
       let group = open.get(run);
       if (group !== undefined && (group.members + members > SCRIPT_MEMBERS || group.blocks.length === SCRIPT_BLOCKS)) {
-        yield pack(group);
+        yield close(group);
         group = undefined;
       }
       if (group === undefined) {
@@ -48,12 +93,11 @@ export function* groupBlocks(blocks: readonly Block[], runOf: (shard: number) =>
       group.members += members;
     }
   }
-  for (const group of open.values()) yield pack(group);
+  for (const group of open.values()) yield close(group);
 }
 
 // Hot: byte by byte, for most blocks of a small delta hold one member, and each call into Node would cost more than that.
-function pack({ run, blocks, members }: OpenGroup): BlockGroup {
-  const packed = Buffer.allocUnsafe(blocks.length * MOST_HEAD_BYTES + members * CONTEXT_HASH_BYTES);
+function pack({ run, blocks }: OpenGroup, packed: Buffer): Buffer {
   let at = 0;
   for (const { shard, adds, removes } of blocks) {
     const number = String(shard);
@@ -70,7 +114,7 @@ function pack({ run, blocks, members }: OpenGroup): BlockGroup {
     at = put(packed, adds, at);
     at = put(packed, removes, at);
   }
-  return { run, packed: packed.subarray(0, at) };
+  return packed.subarray(0, at);
 }
 
 function put(packed: Buffer, hashes: ContextHashes, at: number): number {
@@ -81,13 +125,12 @@ function put(packed: Buffer, hashes: ContextHashes, at: number): number {
 
 function* piecesOf(block: Block): Generator<Block> {
   const { shard, adds, removes } = block;
-  const step = (SCRIPT_MEMBERS / 2) * CONTEXT_HASH_BYTES;
-  if (adds.length + removes.length <= 2 * step) {
+  if (adds.length + removes.length <= 2 * PIECE_BYTES) {
     yield block;
     return;
   }
-  for (let at = 0; at < adds.length || at < removes.length; at += step)
-    yield { shard, adds: adds.subarray(at, at + step), removes: removes.subarray(at, at + step) };
+  for (let at = 0; at < adds.length || at < removes.length; at += PIECE_BYTES)
+    yield { shard, adds: adds.subarray(at, at + PIECE_BYTES), removes: removes.subarray(at, at + PIECE_BYTES) };
 }
 
 /** The same bytes, as ioredis takes them. */

@@ -21,7 +21,7 @@ import {
   shardBitsFor,
   shardOf,
 } from "@rollcall/core";
-import { type BlockGroup, groupBlocks } from "./block-group.js";
+import { type BlockGroup, createPackingRooms, groupBlocks } from "./block-group.js";
 import { clientFor } from "./client.js";
 import { requireFitClient } from "./client-check.js";
 import type { Argument, Command, RedisClient, ScriptCall } from "./commands.js";
@@ -80,6 +80,7 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
   const slots = settings.slots ?? (redis.isCluster ? SLOTS_OF_CLUSTER : 1);
   const registry = createRegistry(connection, { environment, keys, readOnly: settings.readOnly, slots });
   const fences = createSetFences(connection, { environment, keys, registry, strip });
+  const rooms = createPackingRooms();
   const sizesOf = lastAnswer((sets: readonly MemberSet[]) => [...idsByShardBits(sets)]);
   let opening: Promise<void> | undefined;
 
@@ -220,8 +221,11 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
       await fences.requireWhole([set]);
       const { slots } = registry.opened();
       const head = [set.id, ...fences.argsOf(fence), packId(set.id), impliedBytes(set.shardBits)];
-      const groups = groupBlocks(blocks, (shard) => keys.runOf(slots, set.shardBits, shard));
+      const room = rooms.take(blocks);
+      const groups = groupBlocks(blocks, (shard) => keys.runOf(slots, set.shardBits, shard), room);
       const replies = await connection.write(writesOf(head, groups));
+      // Not after an error: the client may then still have something of it to send.
+      rooms.giveBack(room);
       let [added, removed] = [0, 0];
       for (const reply of replies) {
         if (!Array.isArray(reply)) await fences.throwRefusal(set, fence, String(reply) as FenceRefusal);
