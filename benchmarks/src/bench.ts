@@ -70,7 +70,7 @@ function parseCommand() {
 }
 
 async function list(write = console.log): Promise<void> {
-  const table = new Table({ head: ["benchmark", "measures"], style: PLAIN, colWidths: [16, 100], wordWrap: true });
+  const table = new Table({ head: ["benchmark", "measures"], style: PLAIN, colWidths: [18, 80], wordWrap: true });
   table.push(...(await loadAllBenchmarks()).map(({ name, measures }) => [name, measures]));
   write(table.toString());
 }

@@ -24,7 +24,10 @@ const loaders: Readonly<Record<string, () => Promise<Benchmark>>> = {
 
 /** The benchmark called `name`. */
 export async function loadBenchmark(name: string): Promise<Benchmark | undefined> {
-  return Object.hasOwn(loaders, name) ? loaders[name]?.() : undefined;
+  const benchmark = Object.hasOwn(loaders, name) ? await loaders[name]?.() : undefined;
+  if (benchmark !== undefined && benchmark.name !== name)
+    throw new Error(`${name} is listed, and is ${benchmark.name}`);
+  return benchmark;
 }
 
 /** Every one. */

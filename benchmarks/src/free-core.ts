@@ -14,19 +14,28 @@ export interface FreeCore {
   restore(): Promise<void>;
 }
 
-/** Keeps this process, and those that it starts from now on, off one of its cores, where the system has `taskset` for it. */
-export async function leaveCoreFree(): Promise<FreeCore> {
-  const before = await coresOf(process.pid).catch(() => 0n);
+/**
+ * Keeps this process, and those that it starts from now on, off one of its cores, where the system has `taskset` for it and the server
+ * `isHere`, on this machine.
+ */
+export async function leaveCoreFree(isHere: boolean): Promise<FreeCore> {
+  const nothing: FreeCore = {
+    note: "No core could be left to the server alone (it takes a server on this machine, more than one core, and the program taskset), so that what the system's scheduler adds is in them.",
+    async restore() {},
+  };
+  const before = isHere ? await coresOf(process.pid).catch(() => 0n) : 0n;
   const fewer = withoutHighest(before);
-  if (fewer === 0n)
-    return {
-      note: "No core could be left to the server alone here (it takes more than one, and the program taskset), so that what the system's scheduler adds is in them.",
-      async restore() {},
-    };
-  await useCores(process.pid, fewer);
+  if (fewer === 0n) return nothing;
+  try {
+    await useCores(process.pid, fewer);
+  } catch {
+    await useCores(process.pid, before).catch(() => {});
+    return nothing;
+  }
   return {
     note: "In these, loads and GETs keep off one core, which the server has to itself but for what else this machine does.",
-    restore: () => useCores(process.pid, before),
+    // What is measured is measured, also if a thread has ended meanwhile.
+    restore: () => useCores(process.pid, before).catch(() => {}),
   };
 }
 

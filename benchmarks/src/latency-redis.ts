@@ -134,7 +134,7 @@ export const latencyRedisBenchmark: Benchmark = {
       const restoreLog = await logSlowCommands(server.admin);
       const { shared, alone, core } = await (async () => {
         const shared = await rounds("all cores shared");
-        const core = await leaveCoreFree();
+        const core = await leaveCoreFree(options.redisUrl === undefined);
         const alone = await rounds("one core for the server").finally(core.restore);
         return { shared, alone, core };
       })().finally(restoreLog);

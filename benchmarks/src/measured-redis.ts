@@ -128,10 +128,18 @@ export async function connectTo(url: string, options: RedisOptions = {}): Promis
   return client;
 }
 
-/** Another database of the server at `url`. Databases share no table of keys. */
-export function besideDatabase(url: string): string {
+/** Another database of the server at `url`. Databases share no table of keys. @throws if the server has none, or this user no right to it. */
+export async function databaseBeside(url: string): Promise<string> {
   const beside = new URL(url);
-  beside.pathname = `/${Number(beside.pathname.slice(1)) === 1 ? 2 : 1}`;
+  const database = Number(beside.pathname.slice(1)) === 1 ? 2 : 1;
+  beside.pathname = `/${database}`;
+  const client = await connectTo(beside.href);
+  try {
+    // ioredis, when it connects, says nothing of a refusal.
+    await client.select(database);
+  } finally {
+    client.disconnect();
+  }
   return beside.href;
 }
 

@@ -53,8 +53,8 @@ export async function loadEach(
   for (let number = 0; number < load.segments; number++) {
     await turns?.begin();
     rates.push(await loadOne(load, number, work));
-    await turns?.end();
     bytes.push((await bytesOf()) - before);
+    await turns?.end();
   }
   return { rates, bytes };
 }

@@ -24,6 +24,13 @@ export async function giveTurn(client: Redis, own: string): Promise<void> {
   await client.rpush(own, "your turn");
 }
 
+const OVER = "over";
+
+/** Ends both that wait or will: one of them has failed. */
+export async function endTurns(client: Redis, { own, other }: Turns): Promise<void> {
+  for (const list of [own, other]) await client.lpush(list, OVER);
+}
+
 /** Longer than any turn: the other process has ended then. */
 const LONGEST_WAIT_SECONDS = 300;
 
@@ -32,8 +39,8 @@ export async function openTurns({ url, own, other }: Turns): Promise<TurnTaking 
   const client = await connectTo(url);
   return {
     async begin() {
-      if ((await client.blpop(own, LONGEST_WAIT_SECONDS)) === null)
-        throw new Error("the other side has not had its turn");
+      const [, turn] = (await client.blpop(own, LONGEST_WAIT_SECONDS)) ?? [];
+      if (turn === undefined || turn === OVER) throw new Error("the other side has failed");
     },
     end: () => giveTurn(client, other),
     close: () => client.disconnect(),

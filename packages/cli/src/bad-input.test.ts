@@ -53,6 +53,7 @@ describe("input that cannot be read", () => {
       contents: "user_id,op\nd,add\n",
       says: "user_id, op",
     },
+    { what: "JSON of no known form", argv: ["list.json"], contents: '["d","e"]\n', says: "jq -c '.[]'" },
     { what: "no column named", argv: ["bad.csv"], contents: "user_id,op\nd,add\n", says: "--column" },
     {
       what: "invalid UTF-8",

@@ -223,7 +223,8 @@ const memberFaults: readonly BrokenStore[] = [
       async writeBlocks(set, blocks, fence) {
         const resend = before;
         const changes = await store.writeBlocks(set, blocks, fence);
-        before = () => store.writeBlocks(set, blocks, fence);
+        const kept = [...blocks];
+        before = () => store.writeBlocks(set, kept, fence);
         // Its fence may be refused by now, which is what fences are for.
         await resend?.().catch(() => {});
         return changes;

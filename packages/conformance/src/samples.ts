@@ -87,6 +87,8 @@ export async function write(
   const flush = async () => {
     if (window.length === 0) return;
     const { added, removed } = await store.writeBlocks(set, window, fence);
+    // As core does: no store may need it any more.
+    window.length = 0;
     changes = { added: changes.added + added, removed: changes.removed + removed };
     [window, members] = [[], 0];
   };

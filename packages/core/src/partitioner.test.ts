@@ -108,6 +108,23 @@ describe("partitioner", () => {
     await rm(tempDir, { recursive: true });
   });
 
+  // 60,000 records wait for one sort, in many slices; once spilled only the partition of the key named often has several.
+  test.each([
+    ["in memory", 0],
+    ["spilled", 300_000],
+  ])("keeps the last word on a key also where its records lie in two slices, %s", async (_, more) => {
+    const entries: [string, number][] = [];
+    for (let i = 0; i < 50_000; i++) entries.push([`k${(i * 7919) % 12_289}`, i % 3 === 0 ? REMOVE : ADD]);
+    // Of more than a slice has, so that one holds nothing else.
+    for (let i = 0; i < 10_000; i++) entries.push(["often", i === 9_999 ? REMOVE : ADD]);
+    for (let i = 0; i < more; i++) entries.push([`once-${i}`, ADD]);
+    const partitioner = createPartitioner({ memoryLimitBytes: 4_000_000 });
+    await append(partitioner, entries);
+    expect(partitioner.spilled).toBe(more > 0);
+    expect(await collect(partitioner)).toEqual(model(entries));
+    await partitioner.dispose();
+  });
+
   test("sorts digests that were made to collide in their first bytes", async () => {
     const partitioner = createPartitioner();
     const hashes = Array.from({ length: 70_000 }, (_, i) => {

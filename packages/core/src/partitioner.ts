@@ -67,7 +67,6 @@ export interface Partitioner {
 /** Makes an empty partitioner. */
 export function createPartitioner(options: PartitionerOptions = {}): Partitioner {
   const memoryLimit = Math.max(options.memoryLimitBytes ?? 268_435_456, STAGE_RECORDS * RECORD_BYTES);
-  const sorter = createSorter();
   let stage = createStage(FIRST_STAGE_RECORDS);
   let staged = 0;
   let total = 0;
@@ -130,7 +129,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   }
 
   function sortAhead(): void {
-    if (runs.length === 0 && staged > 0) sorted ??= [...sorter.sort(stage.words, staged, 0)];
+    if (runs.length === 0 && staged > 0) sorted ??= [...createSorter().sort(stage.words, staged, 0)];
   }
 
   async function* chunks(): AsyncGenerator<SortedChanges> {
@@ -141,6 +140,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     }
     if (staged > 0) splitStage();
     stage = createStage(0);
+    const sorter = createSorter();
     for (let partition = 0; partition < PARTITIONS; partition++) {
       const records = await gather(runs, partition);
       const words = new Uint32Array(records.buffer, records.byteOffset, records.length / 4);

@@ -98,7 +98,7 @@ export async function writeMembers(
         })
         .finally(() => {
           underWay.delete(writing);
-          // Promises that have survived a collection of garbage keep what hangs on them until a rarer one, through all of a long sync.
+          // Garbage that has grown old is collected rarely, and what it refers to with it: windows of a long sync would pile up.
           window.blocks.length = 0;
         });
       underWay.add(writing);

@@ -46,7 +46,7 @@ export interface Sorter {
   sort(words: Uint32Array, count: number, keyOffset: number): Generator<SortedChanges>;
 }
 
-/** Makes a sorter. It takes memory when it is first needed: 16 bytes for each record of the largest sort. */
+/** Makes a sorter. It takes memory when it is first needed: 16 bytes for each record of the largest sort, and 16 KB. */
 export function createSorter(): Sorter {
   let room = new Uint32Array(0);
 

@@ -100,10 +100,19 @@ describe("rooms", () => {
   it("are used again once given back, and never for two writes at once", () => {
     const { take, giveBack } = createPackingRooms();
     const [first, second] = [take([blockOf(0, 100, 0)]), take([blockOf(0, 100, 0)])];
-    expect(second.buffer).not.toBe(first.buffer);
+    first.fill(1);
+    second.fill(2);
+    expect(first.every((byte) => byte === 1)).toBe(true);
     giveBack(first);
     expect(take([blockOf(0, 1, 0)])).toBe(first);
     expect(take([blockOf(0, 1, 0)])).not.toBe(first);
+  });
+
+  it("are not kept where a block of uncommon size needed them", () => {
+    const { take, giveBack } = createPackingRooms();
+    const large = take([blockOf(0, 40_000, 0)]);
+    giveBack(large);
+    expect(take([blockOf(0, 1, 0)])).not.toBe(large);
   });
 
   it("hold what needs more than the one given back", () => {
@@ -113,6 +122,14 @@ describe("rooms", () => {
     const room = take(blocks);
     const groups = [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard), room)];
     expect(groups.flatMap(blocksIn).reduce((sum, { adds }) => sum + hashCount(adds), 0)).toBe(1_000);
+  });
+});
+
+describe("a group", () => {
+  it("is refused where its room does not hold it", () => {
+    const blocks = [blockOf(0, 10, 0)];
+    const room = Buffer.alloc(10 * CONTEXT_HASH_BYTES);
+    expect(() => [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard), room)]).toThrow(RangeError);
   });
 });
 

@@ -12,6 +12,8 @@ const MOST_HEAD_BYTES = 8 + 10;
 const PIECE_BYTES = (SCRIPT_MEMBERS / 2) * CONTEXT_HASH_BYTES;
 /** Four windows may be under way for each segment; more than a few at once are rare. */
 const MOST_SPARE_ROOMS = 8;
+/** More than a full window takes; only a single block of uncommon size needs more. */
+const MOST_SPARE_BYTES = 524_288;
 
 /** Blocks for one script. */
 export interface BlockGroup {
@@ -49,7 +51,7 @@ export function createPackingRooms(): PackingRooms {
       return Buffer.allocUnsafe(2 ** Math.ceil(Math.log2(bytes)));
     },
     giveBack(room) {
-      if (spare.length < MOST_SPARE_ROOMS) spare.push(room);
+      if (spare.length < MOST_SPARE_ROOMS && room.length <= MOST_SPARE_BYTES) spare.push(room);
     },
   };
 }
@@ -114,6 +116,8 @@ function pack({ run, blocks }: OpenGroup, packed: Buffer): Buffer {
     at = put(packed, adds, at);
     at = put(packed, removes, at);
   }
+  // What is written beyond its end is not there, and nobody says so.
+  if (at > packed.length) throw new RangeError("blocks were added while they were packed");
   return packed.subarray(0, at);
 }
 

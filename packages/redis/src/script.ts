@@ -134,9 +134,9 @@ local function is_used(place)
     bits_from = place - at
     bits = call('GETRANGE', KEYS[2], bits_from / 8, bits_from / 8 + ${SHARDS_PER_READ / 8 - 1})
   end
-  local bit = at % 8
-  local of_eight = byte(bits, (at - bit) / 8 + 1) or 0
-  return of_eight * 2 ^ bit % 256 >= 128
+  local within = at % 8
+  local of_eight = byte(bits, (at - within) / 8 + 1) or 0
+  return of_eight * 2 ^ within % 256 >= 128
 end
 local function use(place)
   if is_used(place) then return end
@@ -185,7 +185,7 @@ while at <= length do
   local shard = base .. sub(blocks, at - s, at - 1)
   local place, adds = p * 65536 + q * 256 + r, a * 256 + b
   local n = adds + c * 256 + d
-  -- What a shard does not imply of each hash.
+  -- What the shard does not imply of the first hash.
   local from, to = at + skip, at + 15
   if n == 1 then
     local field, is_add = sub(blocks, from, to), adds == 1

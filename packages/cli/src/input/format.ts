@@ -14,7 +14,7 @@ export type InputFormat = (typeof INPUT_FORMATS)[number];
 
 /** How the entries of a file are read. */
 export interface FormatOptions {
-  /** Default: by the file's extension, else by which of the options below are given, else `lines`. */
+  /** Default: by the file's extension, else by which of the options below are given, else `lines`, but for `.json`. */
   readonly format?: InputFormat | undefined;
   readonly column?: string | undefined;
   readonly opColumn?: string | undefined;
@@ -34,12 +34,14 @@ const BY_EXTENSION: ReadonlyMap<string, InputFormat> = new Map([
   ["jsonl", "ndjson"],
 ]);
 
-/** The format of the file named `name`. Throws `invalid_request` if the options belong to another one. */
+/** The format of the file named `name`. Throws `invalid_request` if the options belong to another one, or if a name on `.json` leaves it open. */
 export function chooseFormat(name: string, options: FormatOptions): InputFormat {
   const forCsv = options.column ?? options.opColumn ?? options.delimiter ?? options.header;
   const forNdjson = options.pointer ?? options.opPointer;
   const format =
     options.format ?? byName(name) ?? (forCsv !== undefined ? "csv" : forNdjson !== undefined ? "ndjson" : "lines");
+  // Each line of it would be taken for a member, the bracket too.
+  if (options.format === undefined && format === "lines" && extensionOf(name) === "json") throw jsonFile(name);
   const isCsv = format === "csv" || format === "tsv";
   if (forCsv !== undefined && !isCsv)
     throw wrongOption(name, format, "--column, --op-column, --delimiter and --no-header", "csv");
@@ -72,8 +74,19 @@ export function readEntries(source: ByteSource, options: FormatOptions): AsyncIt
 }
 
 function byName(name: string): InputFormat | undefined {
+  return BY_EXTENSION.get(extensionOf(name));
+}
+
+function extensionOf(name: string): string {
   const parts = name.toLowerCase().replace(/\.gz$/, "").split(".");
-  return parts.length > 1 ? BY_EXTENSION.get(parts.at(-1) ?? "") : undefined;
+  return parts.length > 1 ? (parts.at(-1) ?? "") : "";
+}
+
+function jsonFile(name: string): RollcallError {
+  return new RollcallError(
+    "invalid_request",
+    `${name}: JSON is read one value from each line; add --format ndjson if it is so, or make it so (of an array by jq -c '.[]'); or add --format lines if each line as it stands is a member`,
+  );
 }
 
 function wrongOption(name: string, format: InputFormat, flags: string, other: InputFormat): RollcallError {

@@ -294,6 +294,14 @@ describe("files", () => {
     expect(await refusal([file("z.csv", Buffer.from("504b030414000000", "hex"))], { column: "id" })).toContain("zip");
   });
 
+  it("on .json are read by the format given, or as NDJSON with a pointer, and else refused", async () => {
+    const json = file("users.json", '{"id":"a"}\n{"id":"b"}\n');
+    expect((await read([json], { pointer: "/id" })).members).toEqual(["a", "b"]);
+    expect((await read([file("keys.json.gz", "[a]\n")], { format: "lines" })).members).toEqual(["[a]"]);
+    for (const name of ["keys.json", "keys.JSON", "keys.json.gz"])
+      expect(await refusal([file(name, '["a"]\n')], {})).toContain("--format ndjson");
+  });
+
   it("whose format does not take the options are refused", async () => {
     expect(await refusal([file("p.txt", "a\n")], { column: "id" })).toContain("--format csv");
     expect(await refusal([file("q.csv", "a\n")], { pointer: "/id" })).toContain("--format ndjson");
