@@ -138,10 +138,12 @@ local function is_used(place)
   local of_eight = byte(bits, (at - within) / 8 + 1) or 0
   return of_eight * 2 ^ within % 256 >= 128
 end
-local function use(place)
-  if is_used(place) then return end
+local function set_used(place)
   call('SETBIT', KEYS[2], place, 1)
   set_last = place
+end
+local function use(place)
+  if not is_used(place) then set_used(place) end
 end
 
 -- The value after the change, or nil if it stays as it is.
@@ -156,11 +158,12 @@ local function change(shard, field, value, is_add)
   else
     local before = value
     if value == marker then before = call('HGET', shard .. ':overflow', field) or '' end
-    local at = position(before, id)
     if is_add then
-      if at then return nil end
+      -- Mostly there are no such bytes at all.
+      if find(before, id, 1, true) and position(before, id) then return nil end
       ids, added = before .. id, added + 1
     else
+      local at = position(before, id)
       if not at then return nil end
       ids, removed = sub(before, 1, at - 1) .. sub(before, at + #id), removed + 1
     end
@@ -203,30 +206,33 @@ while at <= length do
       local ids = change(shard, field, value, is_add)
       if ids == '' then call('HDEL', shard, field) elseif ids then call('HSET', shard, field, ids) end
     end
-  -- The bit only spares asking: whoever lost the bitmap alone must not lose members that a write does not see.
-  elseif is_used(place) or call('EXISTS', shard) == 1 then
-    for i = 1, n do
-      fields[i] = sub(blocks, from, to)
-      from, to = from + 16, to + 16
+  else
+    local used = is_used(place)
+    -- The bit only spares asking: whoever lost the bitmap alone must not lose members that a write does not see.
+    if used or call('EXISTS', shard) == 1 then
+      for i = 1, n do
+        fields[i] = sub(blocks, from, to)
+        from, to = from + 16, to + 16
+      end
+      local values = call('HMGET', shard, unpack(fields, 1, n))
+      if adds > 0 and not used then set_used(place) end
+      local p, g = 0, 0
+      for i = 1, n do
+        local ids = change(shard, fields[i], values[i], i <= adds)
+        if ids == '' then g = g + 1; gone[g] = fields[i]
+        elseif ids then puts[p + 1], puts[p + 2] = fields[i], ids; p = p + 2 end
+      end
+      if p > 0 then call('HSET', shard, unpack(puts, 1, p)) end
+      if g > 0 then call('HDEL', shard, unpack(gone, 1, g)) end
+    elseif adds > 0 then
+      set_used(place)
+      for i = 1, 2 * adds, 2 do
+        puts[i], puts[i + 1] = sub(blocks, from, to), id
+        from, to = from + 16, to + 16
+      end
+      call('HSET', shard, unpack(puts, 1, 2 * adds))
+      added = added + adds
     end
-    local values = call('HMGET', shard, unpack(fields, 1, n))
-    if adds > 0 then use(place) end
-    local p, g = 0, 0
-    for i = 1, n do
-      local ids = change(shard, fields[i], values[i], i <= adds)
-      if ids == '' then g = g + 1; gone[g] = fields[i]
-      elseif ids then puts[p + 1], puts[p + 2] = fields[i], ids; p = p + 2 end
-    end
-    if p > 0 then call('HSET', shard, unpack(puts, 1, p)) end
-    if g > 0 then call('HDEL', shard, unpack(gone, 1, g)) end
-  elseif adds > 0 then
-    use(place)
-    for i = 1, 2 * adds, 2 do
-      puts[i], puts[i + 1] = sub(blocks, from, to), id
-      from, to = from + 16, to + 16
-    end
-    call('HSET', shard, unpack(puts, 1, 2 * adds))
-    added = added + adds
   end
   at = at + 16 * n
 end
