@@ -60,11 +60,20 @@ async function intake(engine: Engine, options: IntakeOptions, readAll: (read: Re
   });
   const result: Intake = { partitioner, received: 0, rejected: { count: 0, listed: [] } };
 
-  async function readBatch<T>(batch: readonly T[], append: Append<T>): Promise<void> {
-    for (const entry of batch) {
-      const reason = append(entry, partitioner, write);
+  /** Reads `batch` from the entry at `from` until the memory limit is reached, and answers where it goes on. */
+  function readUntilFull<T>(batch: readonly T[], from: number, append: Append<T>): number {
+    let at = from;
+    while (at < batch.length && !partitioner.overLimit) {
+      const reason = append(batch[at++] as T, partitioner, write);
       if (reason !== undefined) reject(result, reason);
       result.received++;
+    }
+    return at;
+  }
+
+  async function readBatch<T>(batch: readonly T[], append: Append<T>): Promise<void> {
+    for (let at = 0; at < batch.length; ) {
+      at = readUntilFull(batch, at, append);
       if (partitioner.overLimit) await partitioner.spill();
     }
     throwIfAborted(signal);

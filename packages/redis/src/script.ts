@@ -119,7 +119,7 @@ export const writeBlocks = script(`${CHECK_FENCE}
 if newer then redis.call('HSET', KEYS[1], ARGV[1], short) end
 ${FIND_ID}
 ${MARKER}
-local call = redis.call
+local call, unpack = redis.call, unpack
 local id, skip, blocks = ARGV[5], tonumber(ARGV[6]), ARGV[7]
 local base = sub(KEYS[2], 1, -5)
 local added, removed = 0, 0
@@ -158,12 +158,11 @@ local function change(shard, field, value, is_add)
   else
     local before = value
     if value == marker then before = call('HGET', shard .. ':overflow', field) or '' end
+    local at = position(before, id)
     if is_add then
-      -- Mostly there are no such bytes at all.
-      if find(before, id, 1, true) and position(before, id) then return nil end
+      if at then return nil end
       ids, added = before .. id, added + 1
     else
-      local at = position(before, id)
       if not at then return nil end
       ids, removed = sub(before, 1, at - 1) .. sub(before, at + #id), removed + 1
     end
@@ -218,7 +217,13 @@ while at <= length do
       if adds > 0 and not used then set_used(place) end
       local p, g = 0, 0
       for i = 1, n do
-        local ids = change(shard, fields[i], values[i], i <= adds)
+        local value, ids = values[i], nil
+        -- Mostly an id is put behind others, and then even a call of Lua's own is much.
+        if i <= adds and value and value ~= marker and #value + #id <= ${MAX_VALUE_BYTES} and not find(value, id, 1, true) then
+          ids, added = value .. id, added + 1
+        else
+          ids = change(shard, fields[i], value, i <= adds)
+        end
         if ids == '' then g = g + 1; gone[g] = fields[i]
         elseif ids then puts[p + 1], puts[p + 2] = fields[i], ids; p = p + 2 end
       end
