@@ -16,11 +16,11 @@ export interface FreeCore {
 
 /**
  * Keeps this process, and those that it starts from now on, off one of its cores, where the system has `taskset` for it and the server
- * `isHere`, on this machine.
+ * `isHere`: on this machine.
  */
 export async function leaveCoreFree(isHere: boolean): Promise<FreeCore> {
   const nothing: FreeCore = {
-    note: "No core could be left to the server alone (it takes a server on this machine, more than one core, and the program taskset), so that what the system's scheduler adds is in them.",
+    note: "No core could be left to the server alone (it takes a server that the benchmark started, more than one core, and the program taskset), so that what the system's scheduler adds is in them.",
     async restore() {},
   };
   const before = isHere ? await coresOf(process.pid).catch(() => 0n) : 0n;

@@ -68,9 +68,10 @@ export const replaceRedisBenchmark: Benchmark = {
       await empty();
       const inTurn = { contexts, segments: most + ROUNDS - 1, oneIn: ONE_IN };
       const [peerTurns, ownTurns] = turnsAt(url, ["turn of the peer", "our turn"]);
+      const peerUrl = await databaseBeside(url);
       await giveTurn(admin, peerTurns.own);
       const [peer, ours] = await Promise.all([
-        runSide(loadBigSegments, { ...inTurn, url: await databaseBeside(url), turns: peerTurns }),
+        runSide(loadBigSegments, { ...inTurn, url: peerUrl, turns: peerTurns }),
         runSide(loadSegments, { ...inTurn, url, turns: ownTurns }),
       ]).catch(async (error) => {
         await endTurns(admin, ownTurns).catch(() => {});

@@ -137,6 +137,13 @@ describe("rollcall forget, sweep, verify and copy", () => {
     });
     expect(await place.json(["membership", "q"])).toMatchObject({ segments: {} });
     expect(await place.json(["check", "f1", "r"])).toMatchObject({ member: true });
+    place.file("erasures.json", '["r"]\n');
+    const refused = await place.run(["forget", "--file", "erasures.json", "--json"]);
+    expect({ exit: refused.exit, message: errorOf(refused).message }).toMatchObject({
+      exit: 2,
+      message: expect.stringContaining("jq -r '.[]'"),
+    });
+    expect(await place.json(["check", "f1", "r"])).toMatchObject({ member: true });
   });
 
   it("sweeps what replaced snapshots left", async () => {

@@ -22,7 +22,9 @@ export type FileContents = "members" | "changes";
 export function addMemberFlags(command: Command, contents: FileContents): void {
   const changes = contents === "changes";
   command
-    .addOption(new Option("--format <format>", "default: by the file's extension").choices(INPUT_FORMATS))
+    .addOption(
+      new Option("--format <format>", "default: by the file's extension; .json needs it").choices(INPUT_FORMATS),
+    )
     .option("--column <name>", "CSV, TSV: the column of the key, by name or by number from 1");
   if (changes) command.option("--op-column <name>", "CSV, TSV: the column that says add or remove (merge)");
   command

@@ -82,15 +82,18 @@ export async function write(
 ): Promise<MemberChanges> {
   const { maxBlocks, maxMembers } = store.capabilities.window;
   let changes: MemberChanges = { added: 0, removed: 0 };
-  let window: Block[] = [];
+  const window: Block[] = [];
   let members = 0;
   const flush = async () => {
     if (window.length === 0) return;
-    const { added, removed } = await store.writeBlocks(set, window, fence);
-    // As core does: no store may need it any more.
-    window.length = 0;
-    changes = { added: changes.added + added, removed: changes.removed + removed };
-    [window, members] = [[], 0];
+    try {
+      const { added, removed } = await store.writeBlocks(set, window, fence);
+      changes = { added: changes.added + added, removed: changes.removed + removed };
+    } finally {
+      // As core does: no store may need it any more.
+      window.length = 0;
+      members = 0;
+    }
   };
   for (const block of blocksOf(set, adds, removes)) {
     const size = hashCount(block.adds) + hashCount(block.removes);

@@ -51,6 +51,12 @@ async function forget(
 }
 
 async function keysOf(session: Session, file: string): Promise<AsyncIterable<readonly Member[]>> {
+  // Its lines would be taken for keys that no segment holds, and a request to forget would seem to be done.
+  if (/\.json(?:\.gz)?$/i.test(file))
+    throw new RollcallError(
+      "invalid_request",
+      `${file}: is to hold one key a line; jq -r '.[]' makes that of a JSON array`,
+    );
   const input = await openMemberInput([file], { stdin: session.run.stdin, signal: session.signal, format: "lines" });
   return input.members();
 }

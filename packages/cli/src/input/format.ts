@@ -34,14 +34,14 @@ const BY_EXTENSION: ReadonlyMap<string, InputFormat> = new Map([
   ["jsonl", "ndjson"],
 ]);
 
-/** The format of the file named `name`. Throws `invalid_request` if the options belong to another one, or if a name on `.json` leaves it open. */
+/** The format of the file named `name`. Throws `invalid_request` if the options belong to another one, or if a name that ends in `.json` leaves it open. */
 export function chooseFormat(name: string, options: FormatOptions): InputFormat {
   const forCsv = options.column ?? options.opColumn ?? options.delimiter ?? options.header;
   const forNdjson = options.pointer ?? options.opPointer;
   const format =
     options.format ?? byName(name) ?? (forCsv !== undefined ? "csv" : forNdjson !== undefined ? "ndjson" : "lines");
-  // Each line of it would be taken for a member, the bracket too.
-  if (options.format === undefined && format === "lines" && extensionOf(name) === "json") throw jsonFile(name);
+  // Each line of it would be taken for a member or a record, the bracket too.
+  if (options.format === undefined && format !== "ndjson" && extensionOf(name) === "json") throw jsonFile(name);
   const isCsv = format === "csv" || format === "tsv";
   if (forCsv !== undefined && !isCsv)
     throw wrongOption(name, format, "--column, --op-column, --delimiter and --no-header", "csv");

@@ -294,12 +294,13 @@ describe("files", () => {
     expect(await refusal([file("z.csv", Buffer.from("504b030414000000", "hex"))], { column: "id" })).toContain("zip");
   });
 
-  it("on .json are read by the format given, or as NDJSON with a pointer, and else refused", async () => {
+  it("that end in .json are read by the format given, or as NDJSON with a pointer, and else refused", async () => {
     const json = file("users.json", '{"id":"a"}\n{"id":"b"}\n');
     expect((await read([json], { pointer: "/id" })).members).toEqual(["a", "b"]);
     expect((await read([file("keys.json.gz", "[a]\n")], { format: "lines" })).members).toEqual(["[a]"]);
     for (const name of ["keys.json", "keys.JSON", "keys.json.gz"])
-      expect(await refusal([file(name, '["a"]\n')], {})).toContain("--format ndjson");
+      for (const options of [{}, { column: "1" }, { header: "absent" }, { delimiter: ";" }] as const)
+        expect(await refusal([file(name, '["a"]\n')], options)).toContain("--format ndjson");
   });
 
   it("whose format does not take the options are refused", async () => {
