@@ -23,30 +23,30 @@ export async function leaveCoreFree(isHere: boolean): Promise<FreeCore> {
     note: "No core could be left to the server alone (it takes a server that the benchmark started, more than one core, and the program taskset), so that what the system's scheduler adds is in them.",
     async restore() {},
   };
-  const before = isHere ? await coresOf(process.pid).catch(() => 0n) : 0n;
+  const before = isHere ? await usableCores().catch(() => 0n) : 0n;
   const fewer = withoutHighest(before);
   if (fewer === 0n) return nothing;
   try {
-    await useCores(process.pid, fewer);
+    await useCores(fewer);
   } catch {
-    await useCores(process.pid, before).catch(() => {});
+    await useCores(before).catch(() => {});
     return nothing;
   }
   return {
     note: "In these, loads and GETs keep off one core, which the server has to itself but for what else this machine does.",
     // What is measured is measured, also if a thread has ended meanwhile.
-    restore: () => useCores(process.pid, before).catch(() => {}),
+    restore: () => useCores(before).catch(() => {}),
   };
 }
 
-/** One bit for each core that the process may use. */
-async function coresOf(pid: number): Promise<bigint> {
-  const { stdout } = await run("taskset", ["--pid", String(pid)]);
+/** One bit for each core that this process may use. */
+async function usableCores(): Promise<bigint> {
+  const { stdout } = await run("taskset", ["--pid", String(process.pid)]);
   return BigInt(`0x${/([0-9a-f]+)\s*$/.exec(stdout)?.[1] ?? "0"}`);
 }
 
-async function useCores(pid: number, cores: bigint): Promise<void> {
-  await run("taskset", ["--all-tasks", "--pid", cores.toString(16), String(pid)]);
+async function useCores(cores: bigint): Promise<void> {
+  await run("taskset", ["--all-tasks", "--pid", cores.toString(16), String(process.pid)]);
 }
 
 function withoutHighest(bits: bigint): bigint {

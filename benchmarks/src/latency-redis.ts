@@ -131,13 +131,15 @@ export const latencyRedisBenchmark: Benchmark = {
         return { peer, ours };
       }
 
-      const restoreLog = await logSlowCommands(server.admin);
-      const { shared, alone, core } = await (async () => {
+      async function roundsOfBothKinds() {
         const shared = await rounds("all cores shared");
         const core = await leaveCoreFree(options.redisUrl === undefined);
         const alone = await rounds("one core for the server").finally(core.restore);
         return { shared, alone, core };
-      })().finally(restoreLog);
+      }
+
+      const restoreLog = await logSlowCommands(server.admin);
+      const { shared, alone, core } = await roundsOfBothKinds().finally(restoreLog);
       const row = (side: string) => (seen: Seen, index: number) => {
         const { p50Ms, p999Ms, maxMs, asked } = seen.probed;
         return [side, index + 1, Math.round(seen.loadMs), asked, ...[p50Ms, p999Ms, maxMs, seen.longestMs].map(round)];

@@ -3,6 +3,7 @@
 import { type Member, RollcallError } from "@rollcall/core";
 import type { Command } from "commander";
 import { examples } from "../help.js";
+import { isJsonFile } from "../input/format.js";
 import { openMemberInput } from "../input/member-input.js";
 import { formatNumber } from "../quantity.js";
 import { type Run, type Session, startSession, withExistingStore } from "../session.js";
@@ -52,7 +53,7 @@ async function forget(
 
 async function keysOf(session: Session, file: string): Promise<AsyncIterable<readonly Member[]>> {
   // Its lines would be taken for keys that no segment holds, and a request to forget would seem to be done.
-  if (/\.json(?:\.gz)?$/i.test(file))
+  if (isJsonFile(file))
     throw new RollcallError(
       "invalid_request",
       `${file}: is to hold one key a line; jq -r '.[]' makes that of a JSON array`,

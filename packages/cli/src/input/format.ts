@@ -41,7 +41,7 @@ export function chooseFormat(name: string, options: FormatOptions): InputFormat 
   const format =
     options.format ?? byName(name) ?? (forCsv !== undefined ? "csv" : forNdjson !== undefined ? "ndjson" : "lines");
   // Each line of it would be taken for a member or a record, the bracket too.
-  if (options.format === undefined && format !== "ndjson" && extensionOf(name) === "json") throw jsonFile(name);
+  if (options.format === undefined && format !== "ndjson" && isJsonFile(name)) throw jsonFile(name);
   const isCsv = format === "csv" || format === "tsv";
   if (forCsv !== undefined && !isCsv)
     throw wrongOption(name, format, "--column, --op-column, --delimiter and --no-header", "csv");
@@ -71,6 +71,11 @@ export function readEntries(source: ByteSource, options: FormatOptions): AsyncIt
         opColumn: options.opColumn,
       });
   }
+}
+
+/** Whether the file named `name` says that it is JSON: then its lines are not what it holds. */
+export function isJsonFile(name: string): boolean {
+  return extensionOf(name) === "json";
 }
 
 function byName(name: string): InputFormat | undefined {
