@@ -49,6 +49,11 @@ export function streamMembers(share: SegmentShare, contexts: number): KeyStream 
   return timed(memberBatches(share, contexts));
 }
 
+/** The same, of keys that are all made before this returns. */
+export function streamMadeMembers(share: SegmentShare, contexts: number): KeyStream {
+  return timed([...memberBatches(share, contexts)].values());
+}
+
 function* memberBatches(share: SegmentShare, contexts: number): Generator<string[]> {
   let batch: string[] = [];
   for (let i = 0; i < contexts; i++) {
@@ -67,7 +72,7 @@ export function mix(index: number, version: number): number {
   return (value ^ (value >>> 16)) >>> 0;
 }
 
-function timed(batches: Generator<string[]>): KeyStream {
+function timed(batches: Iterator<string[], unknown>): KeyStream {
   let makingMs = 0;
   let keysMade = 0;
   async function* stream(): AsyncGenerator<string[]> {
