@@ -24,7 +24,7 @@ interface Run {
   /** Record number at which each partition starts; one more for the end. */
   readonly bounds: Uint32Array;
   /** The records, unless they are in the file. */
-  readonly records: Uint8Array | undefined;
+  readonly records: Uint32Array<ArrayBuffer> | undefined;
   /** Byte offset in the file. */
   readonly fileOffset: number;
 }
@@ -73,6 +73,8 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   let adds = 0;
   let runs: Run[] = [];
   let runBytes = 0;
+  // Of full stages. Used again: garbage of this size is collected late, and counts as memory in use until then.
+  let spare: Uint32Array<ArrayBuffer>[] = [];
   let file: TemporaryFile | undefined;
   let gathered = new Uint8Array(0);
   let sorted: readonly SortedChanges[] | undefined;
@@ -107,8 +109,8 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   }
 
   function splitStage(): void {
-    const { bounds, records } = splitByFirstByte(stage.words, staged);
-    runs.push({ bounds, records: new Uint8Array(records.buffer), fileOffset: 0 });
+    const records = spare.pop() ?? new Uint32Array(staged * RECORD_WORDS);
+    runs.push({ bounds: splitByFirstByte(stage.words, staged, records), records, fileOffset: 0 });
     runBytes += staged * RECORD_BYTES;
     staged = 0;
   }
@@ -123,6 +125,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
       bounds[partition + 1] = (bounds[partition] as number) + pieces.length / RECORD_BYTES;
       await file.append(pieces);
     }
+    spare = inMemory.flatMap(({ records }) => records ?? []);
     runs = [...runs.filter((run) => run.records === undefined), { bounds, records: undefined, fileOffset }];
     runBytes = 0;
     gathered = new Uint8Array(0);
@@ -140,6 +143,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     }
     if (staged > 0) splitStage();
     stage = createStage(0);
+    spare = [];
     const sorter = createSorter();
     for (let partition = 0; partition < PARTITIONS; partition++) {
       const records = await gather(runs, partition);
@@ -151,16 +155,14 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   /** The partition's piece of every run, oldest first; until the next call. */
   async function gather(from: readonly Run[], partition: number): Promise<Uint8Array> {
     const size = from.reduce((sum, run) => sum + pieceBytes(run, partition), 0);
-    // One buffer for all partitions: garbage of this size is collected late, and would count as memory in use until then.
+    // One buffer for all partitions.
     if (size > gathered.length) gathered = new Uint8Array(size);
     let at = 0;
     for (const run of from) {
+      const start = (run.bounds[partition] as number) * RECORD_BYTES;
       const bytes = pieceBytes(run, partition);
-      if (run.records !== undefined) gathered.set(pieceInMemory(run, partition), at);
-      else if (bytes > 0) {
-        const position = run.fileOffset + (run.bounds[partition] as number) * RECORD_BYTES;
-        await file?.read(gathered.subarray(at, at + bytes), position);
-      }
+      if (run.records !== undefined) gathered.set(new Uint8Array(run.records.buffer, start, bytes), at);
+      else if (bytes > 0) await file?.read(gathered.subarray(at, at + bytes), run.fileOffset + start);
       at += bytes;
     }
     return gathered.subarray(0, size);
@@ -187,6 +189,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     async dispose() {
       runs = [];
       stage = createStage(0);
+      spare = [];
       gathered = new Uint8Array(0);
       sorted = undefined;
       const opened = file;
@@ -198,11 +201,6 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
 
 function pieceBytes(run: Run, partition: number): number {
   return ((run.bounds[partition + 1] as number) - (run.bounds[partition] as number)) * RECORD_BYTES;
-}
-
-function pieceInMemory(run: Run, partition: number): Uint8Array {
-  const start = (run.bounds[partition] as number) * RECORD_BYTES;
-  return (run.records ?? new Uint8Array(0)).subarray(start, start + pieceBytes(run, partition));
 }
 
 interface Stage {

@@ -196,10 +196,10 @@ function copyHash(source: Uint32Array, from: number, target: Uint32Array, to: nu
 }
 
 /**
- * Splits `count` records by the first byte of their hash, in order of arrival within a partition. Answers the records in
- * their new order and the record number at which each of the 256 partitions starts, and one more for the end.
+ * Splits `count` records by the first byte of their hash, in order of arrival within a partition. Writes them in their new order to
+ * `records`, and answers the record number at which each of the 256 partitions starts, and one more for the end.
  */
-export function splitByFirstByte(words: Uint32Array, count: number): { bounds: Uint32Array; records: Uint32Array } {
+export function splitByFirstByte(words: Uint32Array, count: number, records: Uint32Array): Uint32Array {
   const bytes = new Uint8Array(words.buffer, words.byteOffset, count * RECORD_BYTES);
   const bounds = new Uint32Array(257);
   for (let at = 0; at < bytes.length; at += RECORD_BYTES) {
@@ -210,7 +210,6 @@ export function splitByFirstByte(words: Uint32Array, count: number): { bounds: U
     bounds[partition + 1] = (bounds[partition + 1] as number) + (bounds[partition] as number);
   }
   const position = bounds.slice(0, 256);
-  const records = new Uint32Array(count * RECORD_WORDS);
   for (let i = 0, from = 0; i < count; i++, from += RECORD_WORDS) {
     const partition = bytes[i * RECORD_BYTES] as number;
     const slot = position[partition] as number;
@@ -219,5 +218,5 @@ export function splitByFirstByte(words: Uint32Array, count: number): { bounds: U
     copyHash(words, from, records, to);
     records[to + HASH_WORDS] = words[from + HASH_WORDS] as number;
   }
-  return { bounds, records };
+  return bounds;
 }
