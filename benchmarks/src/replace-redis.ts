@@ -70,11 +70,13 @@ export const replaceRedisBenchmark: Benchmark = {
       const [peerTurns, ownTurns] = turnsAt(url, ["turn of the peer", "our turn"]);
       const peerUrl = await databaseBeside(url);
       await giveTurn(admin, peerTurns.own);
-      const [peer, ours] = await Promise.all([
+      const sides = [
         runSide(loadBigSegments, { ...inTurn, url: peerUrl, turns: peerTurns }),
         runSide(loadSegments, { ...inTurn, url, turns: ownTurns }),
-      ]).catch(async (error) => {
+      ] as const;
+      const [peer, ours] = await Promise.all(sides).catch(async (error) => {
         await endTurns(admin, ownTurns).catch(() => {});
+        await Promise.allSettled(sides);
         throw error;
       });
       const rates = { peer: peer.result.rates, ours: ours.result.rates };

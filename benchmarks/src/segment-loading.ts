@@ -1,6 +1,7 @@
 // Loading segments into a server, for the benchmarks that measure the loading or what was loaded, in whatever layout.
 
 import { type KeyStream, type SegmentShare, streamMadeMembers } from "./audience.js";
+import { collectGarbage } from "./collect-garbage.js";
 
 /** What to load: segments number 0, 1, … of the people of one environment. */
 export interface Load {
@@ -63,7 +64,9 @@ export async function loadEach(
 async function loadOne({ contexts, oneIn }: Load, number: number, work: LoadingWork): Promise<number> {
   const share: SegmentShare = { number, oneIn };
   // Made before: a side that reads while its server works would have that work for nothing in the time that is taken off for making keys.
+  // And collected before, so that nobody's time has the moving of keys that are new.
   const stream = streamMadeMembers(share, contexts);
+  collectGarbage();
   const started = performance.now();
   await work(number, stream);
   return stream.keysMade / ((performance.now() - started) / 1_000);

@@ -31,27 +31,39 @@ describe("shards", () => {
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(contexts);
   });
 
-  it("give a context in very many sets to the overflow, and take it back when sets are left", async () => {
+  // A single change and several of one shard take different ways through the script.
+  it.each([
+    ["a context", ["busy"]],
+    ["contexts", ["busy", "lively", "restless"]],
+  ])("give %s in very many sets to the overflow, and take it back when sets are left", async (_, names) => {
     const { store, prefix } = await openStore();
     const { shard, overflow } = recordKeys(prefix).shardKeys(1, 0, 0);
-    const [busy, calm] = [contextHash("busy"), contextHash("calm")] as [ContextHashes, ContextHashes];
+    const [calm, ...busy] = ["calm", ...names].map((name) => contextHash(name)) as [ContextHashes, ...ContextHashes[]];
     const sets: MemberSet[] = [];
     const enter = async () => {
       const set = await store.allocateMemberSet(0, fence);
       sets.push(set);
-      expect(await store.writeBlocks(set, [{ shard: 0, adds: busy, removes: NOTHING }], fence)).toEqual({
-        added: 1,
+      expect(await store.writeBlocks(set, [{ shard: 0, adds: packed(busy), removes: NOTHING }], fence)).toEqual({
+        added: busy.length,
         removed: 0,
       });
     };
     const expectWhole = async () => {
-      const [found] = await store.findMemberSets(busy, [...sets]);
-      expect(found?.toSorted(byNumber)).toEqual(sets.map(({ id }) => id).toSorted(byNumber));
-      for (const set of sets)
-        expect(await membersOf(store, set)).toEqual([hex(busy), ...(set === sets[0] ? [hex(calm)] : [])].toSorted());
+      for (const found of await store.findMemberSets(packed(busy), [...sets]))
+        expect(found.toSorted(byNumber)).toEqual(sets.map(({ id }) => id).toSorted(byNumber));
+      for (const set of sets) {
+        const members = set === sets[0] ? [calm, ...busy] : busy;
+        expect(await membersOf(store, set)).toEqual(members.map(hex).toSorted());
+      }
       expect(COMPACT).toContain(await admin.object("ENCODING", shard));
     };
-    const bytes = async (key: string) => (await admin.hgetBuffer(key, bufferOf(busy)))?.length;
+    const bytes = async (key: string) => {
+      const lengths = await Promise.all(
+        busy.map(async (hash) => (await admin.hgetBuffer(key, bufferOf(hash)))?.length),
+      );
+      expect(new Set(lengths).size).toBe(1);
+      return lengths[0];
+    };
 
     await enter();
     await store.writeBlocks(sets[0]!, [{ shard: 0, adds: calm, removes: NOTHING }], fence);
@@ -59,19 +71,22 @@ describe("shards", () => {
     while (sets.length < 64) await enter();
     expect([await bytes(shard), await admin.exists(overflow)]).toEqual([64, 0]);
     await expectWhole();
+    await enter();
+    expect([await bytes(shard), await bytes(overflow)]).toEqual([1, 65]);
+    await expectWhole();
     while (sets.length < 70) await enter();
     expect([await bytes(shard), await bytes(overflow)]).toEqual([1, 70]);
     await expectWhole();
     // What is there already is not added again.
-    expect(await store.writeBlocks(sets[69]!, [{ shard: 0, adds: busy, removes: NOTHING }], fence)).toEqual({
+    expect(await store.writeBlocks(sets[69]!, [{ shard: 0, adds: packed(busy), removes: NOTHING }], fence)).toEqual({
       added: 0,
       removed: 0,
     });
 
     // Out of it by leaving, into it again, and out of it by a sweep.
     for (const set of sets.splice(64)) {
-      const left = await store.writeBlocks(set, [{ shard: 0, adds: NOTHING, removes: busy }], fence);
-      expect(left).toEqual({ added: 0, removed: 1 });
+      const left = await store.writeBlocks(set, [{ shard: 0, adds: NOTHING, removes: packed(busy) }], fence);
+      expect(left).toEqual({ added: 0, removed: busy.length });
     }
     expect([await bytes(shard), await admin.exists(overflow)]).toEqual([64, 0]);
     await expectWhole();

@@ -38,10 +38,10 @@ import { type RedisStoreOptions, settingsOf } from "./store-options.js";
 import { optionsOf } from "./store-url.js";
 
 /**
- * Contexts that a HASH holds at most on average. Redis keeps it compact up to 512 and searches it from its start, so fewer are faster;
- * twice as many would take 2 bytes less for each context.
+ * Contexts that a HASH holds at most on average. Redis keeps it compact up to 512 and searches it from its start, so fewer are found
+ * faster; but they share a key and each call, so that fewer take more bytes each, and longer to write beside those of other segments.
  */
-const MOST_CONTEXTS_PER_SHARD = 32;
+const MOST_CONTEXTS_PER_SHARD = 64;
 /** Entries that one step reads or strips of a shard that has outgrown the compact form; a compact one comes whole. */
 const ENTRIES_PER_STEP = 256;
 /** How often ids are looked for that move between a shard and its overflow. */
