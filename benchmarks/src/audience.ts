@@ -45,13 +45,23 @@ export function isIn({ number, oneIn }: SegmentShare, i: number): boolean {
 }
 
 /** Streams the keys of those of `contexts` people who are in a segment. */
-export function streamMembers(share: SegmentShare, contexts: number): KeyStream {
-  return timed(memberBatches(share, contexts));
+export async function* streamMembers(share: SegmentShare, contexts: number): AsyncGenerator<string[]> {
+  yield* memberBatches(share, contexts);
 }
 
-/** The same, of keys that are all made before this returns. */
-export function streamMadeMembers(share: SegmentShare, contexts: number): KeyStream {
-  return timed([...memberBatches(share, contexts)].values());
+/** Keys that are made. */
+export interface MadeKeys {
+  readonly keys: AsyncIterable<string[]>;
+  readonly count: number;
+}
+
+/** Makes the keys of those of `contexts` people who are in a segment. */
+export function makeMembers(share: SegmentShare, contexts: number): MadeKeys {
+  const batches = [...memberBatches(share, contexts)];
+  async function* stream(): AsyncGenerator<string[]> {
+    yield* batches;
+  }
+  return { keys: stream(), count: batches.reduce((sum, { length }) => sum + length, 0) };
 }
 
 function* memberBatches(share: SegmentShare, contexts: number): Generator<string[]> {
@@ -72,7 +82,7 @@ export function mix(index: number, version: number): number {
   return (value ^ (value >>> 16)) >>> 0;
 }
 
-function timed(batches: Iterator<string[], unknown>): KeyStream {
+function timed(batches: Generator<string[]>): KeyStream {
   let makingMs = 0;
   let keysMade = 0;
   async function* stream(): AsyncGenerator<string[]> {

@@ -3,13 +3,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-let collect: (() => void) | undefined;
+setFlagsFromString("--expose-gc");
 
-/** Collects all garbage of this process. What is left counts as old, and is not moved about any more. */
-export function collectGarbage(): void {
-  if (collect === undefined) {
-    setFlagsFromString("--expose-gc");
-    collect = runInNewContext("gc") as () => void;
-  }
-  collect();
-}
+/** Collects all garbage of this process. No scavenge copies again what is left. */
+export const collectGarbage: () => void = runInNewContext("gc");

@@ -31,7 +31,7 @@ type Load = (target: Target) => Promise<number>;
 /** The peer loads a segment. */
 async function loadByPeer({ url, members }: Target): Promise<number> {
   const peer = await openBigSegments(url);
-  const ms = await duringPhase(url, () => peer.add(bigSegmentRef(0), streamMembers(EVERYONE, members).keys));
+  const ms = await duringPhase(url, () => peer.add(bigSegmentRef(0), streamMembers(EVERYONE, members)));
   peer.close();
   return ms;
 }
@@ -39,7 +39,7 @@ async function loadByPeer({ url, members }: Target): Promise<number> {
 /** A segment that is there is replaced, and what it held before is swept, as a server does it that gives readers their time. */
 async function replaceAndSweep({ url, members }: Target): Promise<number> {
   return withRollcall(url, { expectedContexts: members }, async ({ store, rollcall }) => {
-    const replace = () => rollcall.replace(segmentKey(0), { included: streamMembers(EVERYONE, members).keys });
+    const replace = () => rollcall.replace(segmentKey(0), { included: streamMembers(EVERYONE, members) });
     await replace();
     const sweeper = createRollcall(store, { graceMs: 0 });
     const ms = await duringPhase(url, async () => {

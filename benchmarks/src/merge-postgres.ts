@@ -60,7 +60,7 @@ async function withRows<T>({ url, members }: Target, work: (peer: MembershipRows
   return result;
 }
 
-const everybody = (members: number) => streamMembers({ number: 0, oneIn: 1 }, members).keys;
+const everybody = (members: number) => streamMembers({ number: 0, oneIn: 1 }, members);
 
 async function measureFloods(
   { url, members, changes }: Target,

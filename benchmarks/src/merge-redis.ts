@@ -54,7 +54,7 @@ async function merges({ url, members }: Target): Promise<Costs> {
 function sideOf({ rollcall }: OpenEnvironment, members: number): MergeSide {
   return {
     async load(share) {
-      await rollcall.replace(segmentKey(share.number), { included: streamMembers(share, members).keys });
+      await rollcall.replace(segmentKey(share.number), { included: streamMembers(share, members) });
     },
     async merge(changes) {
       const { added, removed } = await rollcall.merge(segmentKey(0), { changes });
@@ -66,7 +66,7 @@ function sideOf({ rollcall }: OpenEnvironment, members: number): MergeSide {
 
 function peerSideOf(peer: BigSegments, members: number): MergeSide {
   return {
-    load: (share) => peer.add(bigSegmentRef(share.number), streamMembers(share, members).keys),
+    load: (share) => peer.add(bigSegmentRef(share.number), streamMembers(share, members)),
     merge: (changes) => peer.apply(bigSegmentRef(0), changes),
   };
 }

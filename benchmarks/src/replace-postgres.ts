@@ -3,7 +3,7 @@
 import { atLeast, atMost, type Benchmark, membersText, round } from "./benchmark.js";
 import { type Growing, growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
 import { withPostgres } from "./measured-postgres.js";
-import { type Load, type Loaded, segmentsText } from "./segment-loading.js";
+import { type Load, type Loaded, segmentsText, TIME_OF_LOADING } from "./segment-loading.js";
 import { loadRows, loadSegments, withRollcall } from "./segments-postgres.js";
 import { timedReplaces } from "./timed-replaces.js";
 
@@ -102,6 +102,7 @@ export const replacePostgresBenchmark: Benchmark = {
         notes: [
           `${description}. Both sides on the same server, emptied before each run.`,
           "Peer: (context hash as uuid, segment as int), both in the primary key; COPY into a temporary table by pg-copy-streams, INSERT … ON CONFLICT DO NOTHING, one transaction. Keys are hashed in both times, and made in neither.",
+          TIME_OF_LOADING,
           `One segment holds all of ${membersText(contexts)} contexts, the best of ${ROUNDS} runs. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of one segment's sync with the others there, the best of the last ${LAST}. A later sync of a segment also counts what it has in common with the present members; it has a row and no bound.`,
           "Bytes: tables and indexes right after the sync, the registry and the history in ours, divided by memberships.",
           growthNote(grown),

@@ -5,7 +5,7 @@ import { type Crowd, type CrowdedBytes, crowdedContexts } from "./crowded-contex
 import { firstReplace, secondReplace } from "./growing-redis.js";
 import { type Grown, growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
 import { databaseBeside, withRedis } from "./measured-redis.js";
-import { type Loaded, segmentsText } from "./segment-loading.js";
+import { type Loaded, segmentsText, TIME_OF_LOADING } from "./segment-loading.js";
 import { type LoadOnRedis, loadBigSegments, loadSegments } from "./segments-redis.js";
 import { endTurns, giveTurn, turnsAt } from "./turns-redis.js";
 
@@ -19,7 +19,7 @@ const CROWDED = 5_000;
 const CROWDED_SEGMENTS = 60;
 /**
  * 61 numbers of 3 bytes are 183; the rest is a record of its own, with a name and a table, and its share of 60 registry records. If the
- * record that it shares with some 30 others lost Redis's compact form, each of them would cost 40 bytes more: 1,200.
+ * record that it shares with some 60 others lost Redis's compact form, each of them would cost 40 bytes more: 2,400.
  */
 const CROWDED_BYTES = 600;
 
@@ -169,6 +169,7 @@ function report({ peer, ours, againMs, crowd, crowded, grown, contexts, descript
     notes: [
       `${description}. Both sides on the same server. With one segment, and where bytes are counted, it is emptied before each run.`,
       "Peer: ioredis, one set per context under its SHA-256, SADD in pipelines of 1,000, the next one put together while the server works on the one before. Keys are hashed in both times, and made in neither.",
+      TIME_OF_LOADING,
       `One segment holds all of ${membersText(contexts)} contexts. Of 10 and 100 segments each holds its own pseudo-random tenth of them; the rate is that of a sync with 9 and with 99 others there, and up to ${ROUNDS - 1} more. The sides take turns, the peer first, each in a process of its own, and where one server holds both layouts, each in a database of its own, as it would be on a server of its own; a rate is the median of ${ROUNDS} syncs, and the bound the median of the ${ROUNDS} ratios. These rates are of a segment's first sync. A later one also counts what it has in common with the present members; it has a row and no bound.`,
       `Bytes: used_memory after the sync less that before the first, divided by ${membersText(contexts)} contexts on both sides; the registry's records and the history are in ours. expectedContexts is set, and member sets have numbers of three bytes, as in an environment that has synced for a while.`,
       `${crowd.segments} segments more for ${membersText(crowd.crowded)} contexts: ${round(crowded.perCrowded)} bytes for each of these: numbers of sets, a record of its own, and its share of what the registry keeps of the segments. The others: ${round(crowded.before)} bytes before, ${round(crowded.beside)} beside them, in all that is not such a record of its own. If crowded contexts spoilt the compact form of the records that they share with others, both bounds would fail.`,

@@ -60,8 +60,8 @@ export async function loadBlocks(load: Load): Promise<LoadedUnits> {
         async () => 0,
         async (number, stream) => {
           const { members, consumed } = await rollcall.replace(segmentKey(number), { included: stream.keys });
-          if (members.included.value !== stream.keysMade) throw new Error(`${members.included.value} members`);
-          unitsPerMember.push((consumed?.writeUnits ?? Number.NaN) / stream.keysMade);
+          if (members.included.value !== stream.count) throw new Error(`${members.included.value} members`);
+          unitsPerMember.push((consumed?.writeUnits ?? Number.NaN) / stream.count);
         },
       );
       const set = (await rollcall.getSegment(segmentKey(load.segments - 1)))?.included.set;

@@ -36,8 +36,7 @@ export async function loadSegments(load: Load): Promise<Loaded> {
     const bytes = () => observer.bytesOf(SCHEMAS.rollcall);
     const loaded = await loadEach(load, bytes, async (number, stream) => {
       const report = await rollcall.replace(segmentKey(number), { included: stream.keys });
-      if (report.members.included.value !== stream.keysMade)
-        throw new Error(`${report.members.included.value} members`);
+      if (report.members.included.value !== stream.count) throw new Error(`${report.members.included.value} members`);
     });
     await observer.settle(SCHEMAS.rollcall);
     await observer.close();

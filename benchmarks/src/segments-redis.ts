@@ -42,7 +42,7 @@ function addBy(peer: BigSegments): LoadingWork {
 function replaceBy(rollcall: Rollcall): LoadingWork {
   return async (number, stream) => {
     const report = await rollcall.replace(segmentKey(number), { included: stream.keys });
-    if (report.members.included.value !== stream.keysMade) throw new Error(`${report.members.included.value} members`);
+    if (report.members.included.value !== stream.count) throw new Error(`${report.members.included.value} members`);
   };
 }
 

@@ -54,7 +54,7 @@ export interface Partitioner {
   appendHashes(hashes: ContextHashes, change: number): void;
   /** Whether the memory limit is reached. */
   readonly overLimit: boolean;
-  /** Moves what is in memory to the temporary file. */
+  /** Moves what is in memory to the temporary file. The memory stays taken for what comes, until {@link Partitioner.chunks}. */
   spill(): Promise<void>;
   /** Sorts a small number of records now, for {@link Partitioner.chunks} later: so that it can be done while something else is waited for. */
   sortAhead(): void;
@@ -117,7 +117,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
 
   async function spill(): Promise<void> {
     file ??= await createTemporaryFile(options.tempDir ?? tmpdir());
-    const inMemory = runs.filter((run) => run.records !== undefined);
+    const inMemory = runs.filter(isInMemory);
     const bounds = new Uint32Array(PARTITIONS + 1);
     const fileOffset = file.size;
     for (let partition = 0; partition < PARTITIONS; partition++) {
@@ -125,10 +125,9 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
       bounds[partition + 1] = (bounds[partition] as number) + pieces.length / RECORD_BYTES;
       await file.append(pieces);
     }
-    spare = inMemory.flatMap(({ records }) => records ?? []);
-    runs = [...runs.filter((run) => run.records === undefined), { bounds, records: undefined, fileOffset }];
+    spare = inMemory.map(({ records }) => records);
+    runs = [...runs.filter((run) => !isInMemory(run)), { bounds, records: undefined, fileOffset }];
     runBytes = 0;
-    gathered = new Uint8Array(0);
   }
 
   function sortAhead(): void {
@@ -155,7 +154,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   /** The partition's piece of every run, oldest first; until the next call. */
   async function gather(from: readonly Run[], partition: number): Promise<Uint8Array> {
     const size = from.reduce((sum, run) => sum + pieceBytes(run, partition), 0);
-    // One buffer for all partitions.
+    // One buffer for all partitions, for the same reason as the spare ones.
     if (size > gathered.length) gathered = new Uint8Array(size);
     let at = 0;
     for (const run of from) {
@@ -197,6 +196,10 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
       await opened?.close();
     },
   };
+}
+
+function isInMemory(run: Run): run is Run & { readonly records: Uint32Array<ArrayBuffer> } {
+  return run.records !== undefined;
 }
 
 function pieceBytes(run: Run, partition: number): number {

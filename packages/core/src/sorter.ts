@@ -200,6 +200,8 @@ function copyHash(source: Uint32Array, from: number, target: Uint32Array, to: nu
  * `records`, and answers the record number at which each of the 256 partitions starts, and one more for the end.
  */
 export function splitByFirstByte(words: Uint32Array, count: number, records: Uint32Array): Uint32Array {
+  // What is written beyond its end is not there, and nobody says so.
+  if (records.length < count * RECORD_WORDS) throw new RangeError("no room for the records");
   const bytes = new Uint8Array(words.buffer, words.byteOffset, count * RECORD_BYTES);
   const bounds = new Uint32Array(257);
   for (let at = 0; at < bytes.length; at += RECORD_BYTES) {

@@ -11,7 +11,8 @@ const MOST_MEMBERS = 512;
 const MOST_BLOCKS = 256;
 const SHARD_BITS = 8;
 
-const keys = createRecordKeys("rollcall", "default" as EnvironmentName);
+// The longest names there are.
+const keys = createRecordKeys("p".repeat(64), "e".repeat(64) as EnvironmentName);
 const slots = fc.constantFrom(1, 4, 256);
 const size = fc.oneof(
   { weight: 4, arbitrary: fc.integer({ min: 0, max: 20 }) },
@@ -178,7 +179,9 @@ function blocksIn({ run, packed }: BlockGroup): Block[] {
     const hashes = at + 8 + packed.readUInt8(at);
     const removes = hashes + packed.readUInt16BE(at + 4) * CONTEXT_HASH_BYTES;
     const end = removes + packed.readUInt16BE(at + 6) * CONTEXT_HASH_BYTES;
-    const shard = Number(packed.toString("latin1", at + 8, hashes));
+    const name = packed.toString("latin1", at + 8, hashes);
+    expect(name.startsWith(run.base)).toBe(true);
+    const shard = Number(name.slice(run.base.length));
     expect(packed.readUIntBE(at + 1, 3)).toBe(shard - run.firstShard);
     blocks.push({ shard, adds: packed.subarray(hashes, removes), removes: packed.subarray(removes, end) });
     at = end;

@@ -6,8 +6,8 @@ import type { Run } from "./record-key.js";
 /** What one script does at most: about a millisecond. */
 const SCRIPT_MEMBERS = 512;
 const SCRIPT_BLOCKS = 256;
-/** Length, place and counts, and the number of a shard in digits. */
-const MOST_HEAD_BYTES = 8 + 10;
+/** Length, place and counts, and the name of a shard: a prefix and an environment of 64 characters each, and some 20 more. */
+const MOST_HEAD_BYTES = 8 + 160;
 /** Of adds and of removes each, when a block is too large for one script. */
 const PIECE_BYTES = (SCRIPT_MEMBERS / 2) * CONTEXT_HASH_BYTES;
 /** Four windows may be under way for each segment; more than a few at once are rare. */
@@ -19,8 +19,8 @@ const MOST_SPARE_BYTES = 524_288;
 export interface BlockGroup {
   readonly run: Run;
   /**
-   * Each block: in a byte, how long the shard's number is; in 3 bytes, high byte first, the shard's place in the run; in 2 bytes each, how
-   * many adds and removes; the shard's number in decimal digits, which cost Lua more to make of a number than to write a member; then the hashes.
+   * Each block: in a byte, how long the shard's name is; in 3 bytes, high byte first, the shard's place in the run; in 2 bytes each, how
+   * many adds and removes; the shard's name, which would cost Lua more to put together than to write a member; then the hashes.
    */
   readonly packed: Buffer;
 }
@@ -102,9 +102,9 @@ export function* groupBlocks(
 function pack({ run, blocks }: OpenGroup, packed: Buffer): Buffer {
   let at = 0;
   for (const { shard, adds, removes } of blocks) {
-    const number = String(shard);
+    const name = run.base + shard;
     const place = shard - run.firstShard;
-    packed[at++] = number.length;
+    packed[at++] = name.length;
     packed[at++] = place >>> 16;
     packed[at++] = place >>> 8;
     packed[at++] = place;
@@ -112,7 +112,7 @@ function pack({ run, blocks }: OpenGroup, packed: Buffer): Buffer {
       packed[at++] = hashCount(hashes) >>> 8;
       packed[at++] = hashCount(hashes);
     }
-    for (let i = 0; i < number.length; i++) packed[at++] = number.charCodeAt(i);
+    for (let i = 0; i < name.length; i++) packed[at++] = name.charCodeAt(i);
     at = put(packed, adds, at);
     at = put(packed, removes, at);
   }

@@ -33,9 +33,9 @@ describe("shards", () => {
 
   // A single change and several of one shard take different ways through the script.
   it.each([
-    ["a context", ["busy"]],
-    ["contexts", ["busy", "lively", "restless"]],
-  ])("give %s in very many sets to the overflow, and take it back when sets are left", async (_, names) => {
+    ["one context", ["busy"]],
+    ["several contexts of one shard", ["busy", "lively", "restless"]],
+  ])("give %s in very many sets to the overflow, and take them back when sets are left", async (_, names) => {
     const { store, prefix } = await openStore();
     const { shard, overflow } = recordKeys(prefix).shardKeys(1, 0, 0);
     const [calm, ...busy] = ["calm", ...names].map((name) => contextHash(name)) as [ContextHashes, ...ContextHashes[]];
@@ -49,8 +49,9 @@ describe("shards", () => {
       });
     };
     const expectWhole = async () => {
-      for (const found of await store.findMemberSets(packed(busy), [...sets]))
-        expect(found.toSorted(byNumber)).toEqual(sets.map(({ id }) => id).toSorted(byNumber));
+      const found = await store.findMemberSets(packed(busy), [...sets]);
+      const all = sets.map(({ id }) => id).toSorted(byNumber);
+      expect(found.map((ids) => ids.toSorted(byNumber))).toEqual(busy.map(() => all));
       for (const set of sets) {
         const members = set === sets[0] ? [calm, ...busy] : busy;
         expect(await membersOf(store, set)).toEqual(members.map(hex).toSorted());

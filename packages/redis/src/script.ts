@@ -110,8 +110,8 @@ const MAX_VALUE_BYTES = 64;
 const SHARDS_PER_READ = 4_096;
 
 /**
- * Writes blocks of one run. KEYS: fences, the bitmap of used shards, and a key that is never there. The shards are named after the bitmap, and
- * their slot is its slot: naming them one by one would cost more than writing them. Where the slot is on its way to another node, a shard may
+ * Writes blocks of one run. KEYS: fences, the bitmap of used shards, and a key that is never there. The shards' names stand with the blocks, and
+ * their slot is that of the bitmap: as KEYS they would cost more than writing them. Where the slot is on its way to another node, a shard may
  * be on either; then the missing key has both nodes refuse the script before it runs. ARGV: as for the fence; the packed id; how many leading bytes of a hash the
  * shard implies; the blocks, see `block-group.ts`. Writes its fence anew if it changes nothing, see {@link touchRegistry}. Answers how many were added and removed, or a refusal.
  */
@@ -121,26 +121,28 @@ ${FIND_ID}
 ${MARKER}
 local call, unpack = redis.call, unpack
 local id, skip, blocks = ARGV[5], tonumber(ARGV[6]), ARGV[7]
-local base = sub(KEYS[2], 1, -5)
 local added, removed = 0, 0
 
 -- A shard without its bit would never be scanned, so the bit comes before the first member. Bits are read for ${SHARDS_PER_READ} shards at once, for
 -- blocks come in the order of their shards. Arithmetic, for in Lua a call of math or bit costs more.
-local bits, bits_from, set_last = '', nil, nil
+local bits, bits_from, eight, eight_from = '', nil, 0, nil
 local function is_used(place)
-  if place == set_last then return true end
-  local at = place % ${SHARDS_PER_READ}
-  if place - at ~= bits_from then
-    bits_from = place - at
-    bits = call('GETRANGE', KEYS[2], bits_from / 8, bits_from / 8 + ${SHARDS_PER_READ / 8 - 1})
+  local within = place % 8
+  local from = place - within
+  if from ~= eight_from then
+    local at = from % ${SHARDS_PER_READ}
+    if from - at ~= bits_from then
+      bits_from = from - at
+      bits = call('GETRANGE', KEYS[2], bits_from / 8, bits_from / 8 + ${SHARDS_PER_READ / 8 - 1})
+    end
+    eight_from, eight = from, byte(bits, at / 8 + 1) or 0
   end
-  local within = at % 8
-  local of_eight = byte(bits, (at - within) / 8 + 1) or 0
-  return of_eight * 2 ^ within % 256 >= 128
+  return eight * 2 ^ within % 256 >= 128
 end
+-- Only once is_used has said that it is not.
 local function set_used(place)
   call('SETBIT', KEYS[2], place, 1)
-  set_last = place
+  eight = eight + 2 ^ (7 - place % 8)
 end
 local function use(place)
   if not is_used(place) then set_used(place) end
@@ -178,13 +180,15 @@ end
 
 -- Whether the context added last was in no set. Then the next one probably is not either, and need not be looked for.
 local was_absent = false
+-- Longest value behind which the id can be put.
+local room = ${MAX_VALUE_BYTES} - #id
 -- Used again for each block: a table costs more to make than to fill.
 local fields, puts, gone = {}, {}, {}
 local at, length = 1, #blocks
 while at <= length do
   local s, p, q, r, a, b, c, d = byte(blocks, at, at + 7)
   at = at + 8 + s
-  local shard = base .. sub(blocks, at - s, at - 1)
+  local shard = sub(blocks, at - s, at - 1)
   local place, adds = p * 65536 + q * 256 + r, a * 256 + b
   local n = adds + c * 256 + d
   -- What the shard does not imply of the first hash.
@@ -202,11 +206,17 @@ while at <= length do
         -- Where there is a value, the shard has its bit.
         if was_absent then use(place) end
       end
-      local ids = change(shard, field, value, is_add)
-      if ids == '' then call('HDEL', shard, field) elseif ids then call('HSET', shard, field, ids) end
+      if is_add and value and #value <= room and value ~= marker and not find(value, id, 1, true) then
+        call('HSET', shard, field, value .. id)
+        added = added + 1
+      else
+        local ids = change(shard, field, value, is_add)
+        if ids == '' then call('HDEL', shard, field) elseif ids then call('HSET', shard, field, ids) end
+      end
     end
   else
-    local used = is_used(place)
+    -- Mostly all eight are used, and then even a call of Lua's own is much.
+    local used = eight == 255 and place - place % 8 == eight_from or is_used(place)
     -- The bit only spares asking: whoever lost the bitmap alone must not lose members that a write does not see.
     if used or call('EXISTS', shard) == 1 then
       for i = 1, n do
@@ -217,15 +227,16 @@ while at <= length do
       if adds > 0 and not used then set_used(place) end
       local p, g = 0, 0
       for i = 1, n do
-        local value, ids = values[i], nil
-        -- Mostly an id is put behind others, and then even a call of Lua's own is much.
-        if i <= adds and value and value ~= marker and #value + #id <= ${MAX_VALUE_BYTES} and not find(value, id, 1, true) then
-          ids, added = value .. id, added + 1
+        local value = values[i]
+        -- Mostly an id is put behind others.
+        if value and i <= adds and #value <= room and value ~= marker and not find(value, id, 1, true) then
+          puts[p + 1], puts[p + 2] = fields[i], value .. id
+          p, added = p + 2, added + 1
         else
-          ids = change(shard, fields[i], value, i <= adds)
+          local ids = change(shard, fields[i], value, i <= adds)
+          if ids == '' then g = g + 1; gone[g] = fields[i]
+          elseif ids then puts[p + 1], puts[p + 2] = fields[i], ids; p = p + 2 end
         end
-        if ids == '' then g = g + 1; gone[g] = fields[i]
-        elseif ids then puts[p + 1], puts[p + 2] = fields[i], ids; p = p + 2 end
       end
       if p > 0 then call('HSET', shard, unpack(puts, 1, p)) end
       if g > 0 then call('HDEL', shard, unpack(gone, 1, g)) end

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { impliedBytes, passShards, type ShardPart, setBits, type VisitedPart, wholeHashes } from "./shard-pass.js";
 
-const SHARDS_PER_TRIP = 16;
+const SHARDS_PER_TRIP = 8;
 /** A field of these tests is one byte. */
 const WIDTH = 1;
 

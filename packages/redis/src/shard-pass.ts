@@ -3,7 +3,7 @@
 import { CONTEXT_HASH_BYTES, type ContextHashes, MAX_SHARD_BITS } from "@rollcall/core";
 
 /** Shards of one round trip. A server works off what arrived together before it serves others. */
-const SHARDS_PER_TRIP = 16;
+const SHARDS_PER_TRIP = 8;
 
 /** What one script is to visit: a shard, from where the step before it ended. */
 export interface ShardPart {

@@ -38,8 +38,9 @@ import { type RedisStoreOptions, settingsOf } from "./store-options.js";
 import { optionsOf } from "./store-url.js";
 
 /**
- * Contexts that a HASH holds at most on average. Redis keeps it compact up to 512 and searches it from its start, so fewer are found
- * faster; but they share a key and each call, so that fewer take more bytes each, and longer to write beside those of other segments.
+ * Contexts that a HASH holds at most on average. Redis keeps it compact up to 512. It searches it from its start, so fewer are found
+ * faster; but each HASH is a key and each block a call, so fewer take more bytes, and longer to write beside other segments
+ * (`pnpm bench replace-redis`).
  */
 const MOST_CONTEXTS_PER_SHARD = 64;
 /** Entries that one step reads or strips of a shard that has outgrown the compact form; a compact one comes whole. */
@@ -52,7 +53,7 @@ const SLOTS_OF_CLUSTER = 256;
 const CAPABILITIES: StoreCapabilities = {
   portVersion: STORE_PORT_VERSION,
   fencing: "set",
-  window: { maxMembers: 16_384, maxBlocks: 1_024, concurrency: 4 },
+  window: { maxMembers: 16_384, maxBlocks: 512, concurrency: 4 },
   maxLookup: 1_024,
 };
 
