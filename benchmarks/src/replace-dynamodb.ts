@@ -5,7 +5,7 @@ import { PEER_WRITE_UNITS } from "./context-items.js";
 import { firstReplace } from "./growing-dynamodb.js";
 import { growthBounds, growthNote, growthRows, measureGrowth } from "./growth.js";
 import { withDynamoDb } from "./measured-dynamodb.js";
-import { segmentsText } from "./segment-loading.js";
+import { segmentsText, TIME_OF_LOADING } from "./segment-loading.js";
 import { addContextItems, loadBlocks } from "./segments-dynamodb.js";
 
 const CONTEXTS = 1_000_000;
@@ -84,6 +84,7 @@ export const replaceDynamoDbBenchmark: Benchmark = {
           "Peer: transactions of 24 updates and a condition check, four at once, more of which would collide on the item that they check. Its write units are AWS's rule, 2 for each KB of each item of a transaction; its rate is that of a first segment, while no item has grown.",
           "Ours: for blocks a unit for each KB of the item, by AWS's rule, because DynamoDB Local tells nothing of statements; for records what it counted. The drop of the set that it replaces costs about as much again, later, and is in the cost model.",
           "Growth: a stub takes the inserts of blocks and says that all went well, for the server does not hold ten million members in a sensible time; all else went to the server.",
+          TIME_OF_LOADING,
           growthNote(grown),
           "Members of a partition key as a multiple of the mean: they are random hashes, so they are as chance has them.",
         ],

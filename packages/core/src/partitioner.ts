@@ -142,6 +142,8 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     }
     if (staged > 0) splitStage();
     stage = createStage(0);
+    // The rest too: what is held from now on does not depend on how much of it there was.
+    if (file !== undefined) await spill();
     spare = [];
     const sorter = createSorter();
     for (let partition = 0; partition < PARTITIONS; partition++) {

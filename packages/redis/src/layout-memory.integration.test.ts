@@ -1,6 +1,6 @@
 // What a context costs: it stays in the compact form that Redis has for small hashes, whatever sets it is in.
 
-import { type ContextHashes, contextHash, createRollcall, type MemberSet } from "@rollcall/core";
+import { type ContextHashes, contextHash, createRollcall, type MemberSet, type SegmentStore } from "@rollcall/core";
 import { describe, expect, it } from "vitest";
 import { bufferOf } from "./block-group.js";
 import { hex, membersOf, packed, unpacked } from "./hashes.test-setup.js";
@@ -11,13 +11,32 @@ import { NOTHING } from "./place.test-setup.js";
 const openStore = storeOpener();
 const admin = adminClient();
 
+const SHARD_BITS = 8;
+
+/** As many contexts as the same number of bits is ever chosen for. */
+function mostContexts({ chooseShardBits }: SegmentStore): number {
+  let contexts = 2 ** SHARD_BITS;
+  while (chooseShardBits({ members: contexts + 1, contexts: contexts + 1 }) <= SHARD_BITS) contexts++;
+  return contexts;
+}
+
 describe("shards", () => {
+  it("stay compact where three times as many contexts come as were expected", async () => {
+    const { store, prefix } = await openStore();
+    const contexts = mostContexts(store);
+    const rollcall = createRollcall(store, { expectedContexts: contexts });
+    for (let third = 0; third < 3; third++)
+      await rollcall.replace(`third-${third}`, {
+        included: Array.from({ length: contexts }, (_, number) => `person-${third}-${number}`),
+      });
+    const shards = shardsAmong(await keysOf(admin, prefix));
+    expect(shards).toHaveLength(2 ** SHARD_BITS);
+    for (const key of shards) expect(COMPACT).toContain(await admin.object("ENCODING", key));
+  });
+
   it("stay compact at the sizes that are chosen, in many sets too", async () => {
     const { store, prefix } = await openStore();
-    const shardBits = 8;
-    // As many contexts as the same number of bits is ever chosen for.
-    let contexts = 2 ** shardBits;
-    while (store.chooseShardBits({ members: contexts + 1, contexts: contexts + 1 }) <= shardBits) contexts++;
+    const contexts = mostContexts(store);
     const rollcall = createRollcall(store, { expectedContexts: contexts });
     const everybody = Array.from({ length: contexts }, (_, number) => `person-${number}`);
     for (let segment = 0; segment < 4; segment++)
@@ -25,7 +44,7 @@ describe("shards", () => {
         included: everybody.filter((_, number) => number % (segment + 1) === 0),
       });
     const shards = shardsAmong(await keysOf(admin, prefix));
-    expect(shards).toHaveLength(2 ** shardBits);
+    expect(shards).toHaveLength(2 ** SHARD_BITS);
     for (const key of shards) expect(COMPACT).toContain(await admin.object("ENCODING", key));
     const sizes = await Promise.all(shards.map((key) => admin.hlen(key)));
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(contexts);
