@@ -174,6 +174,7 @@ export async function scanSet(
       throwIfAborted(call.signal);
       call.onProgress?.({ phase: "scan", done: partitioner.count });
     }
+    if (partitioner.spilled) await partitioner.spill();
     return { members: partitioner, loss: undefined };
   } catch (error) {
     // The store says so when it has answered all that is left.

@@ -84,6 +84,7 @@ async function intake(engine: Engine, options: IntakeOptions, readAll: (read: Re
     await readAll(async (source, append) => {
       for await (const batch of batches(source)) await readBatch(batch, append);
     });
+    if (partitioner.spilled) await partitioner.spill();
     return result;
   } catch (error) {
     await partitioner.dispose();

@@ -73,9 +73,11 @@ describe("partitioner", () => {
   });
 
   test.each([
-    ["in memory", undefined, false],
-    ["spilled", 1, true],
-  ])("keeps order over many runs, %s", async (_name, memoryLimitBytes, spilled) => {
+    ["in memory", undefined, false, 0],
+    ["spilled", 1, true, 0],
+    ["spilled, the rest too", 1, true, 1],
+    ["spilled, and again with nothing left", 1, true, 2],
+  ])("keeps order over many runs, %s", async (_name, memoryLimitBytes, spilled, lastSpills) => {
     const tempDir = await mkdtemp(join(tmpdir(), "partitioner-test-"));
     const entries = Array.from(
       { length: 300_000 },
@@ -84,6 +86,7 @@ describe("partitioner", () => {
     const partitioner = createPartitioner({ memoryLimitBytes, tempDir });
     await append(partitioner, entries);
     expect(partitioner.spilled).toBe(spilled);
+    for (let time = 0; time < lastSpills; time++) await partitioner.spill();
     const { adds, removes, records } = await collect(partitioner);
     const expected = model(entries);
     expect(records).toBe(expected.records);

@@ -2,7 +2,7 @@
 // of the hash, in memory up to a limit and beyond it in a temporary file.
 //
 // Records wait in arrival order in a stage; a full stage is split by first byte into a run, an array with 257 bounds.
-// When the runs in memory reach the limit they become one run in the file. To read a partition means to take its piece
+// When the runs in memory reach the limit they become one run in the file, and in the end so does what is left. To read a partition means to take its piece
 // out of every run, oldest first, and to sort that.
 
 import { type FileHandle, mkdtemp, open, rm, unlink } from "node:fs/promises";
@@ -54,7 +54,10 @@ export interface Partitioner {
   appendHashes(hashes: ContextHashes, change: number): void;
   /** Whether the memory limit is reached. */
   readonly overLimit: boolean;
-  /** Moves what is in memory to the temporary file. The memory stays taken for what comes, until {@link Partitioner.chunks}. */
+  /**
+   * Moves what is in memory to the temporary file. The memory stays taken for what comes, until {@link Partitioner.chunks}. Once something
+   * was moved, move the rest too when the last record is in: what is held then does not depend on how much was left.
+   */
   spill(): Promise<void>;
   /** Sorts a small number of records now, for {@link Partitioner.chunks} later: so that it can be done while something else is waited for. */
   sortAhead(): void;
@@ -73,7 +76,7 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   let adds = 0;
   let runs: Run[] = [];
   let runBytes = 0;
-  // Of full stages. Used again: garbage of this size is collected late, and counts as memory in use until then.
+  // Used again: garbage of this size is collected late, and counts as memory in use until then.
   let spare: Uint32Array<ArrayBuffer>[] = [];
   let file: TemporaryFile | undefined;
   let gathered = new Uint8Array(0);
@@ -109,15 +112,17 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
   }
 
   function splitStage(): void {
-    const records = spare.pop() ?? new Uint32Array(staged * RECORD_WORDS);
+    const records = spare.pop() ?? new Uint32Array(STAGE_RECORDS * RECORD_WORDS);
     runs.push({ bounds: splitByFirstByte(stage.words, staged, records), records, fileOffset: 0 });
     runBytes += staged * RECORD_BYTES;
     staged = 0;
   }
 
   async function spill(): Promise<void> {
-    file ??= await createTemporaryFile(options.tempDir ?? tmpdir());
+    if (staged > 0) splitStage();
     const inMemory = runs.filter(isInMemory);
+    if (inMemory.length === 0) return;
+    file ??= await createTemporaryFile(options.tempDir ?? tmpdir());
     const bounds = new Uint32Array(PARTITIONS + 1);
     const fileOffset = file.size;
     for (let partition = 0; partition < PARTITIONS; partition++) {
@@ -142,8 +147,6 @@ export function createPartitioner(options: PartitionerOptions = {}): Partitioner
     }
     if (staged > 0) splitStage();
     stage = createStage(0);
-    // The rest too: what is held from now on does not depend on how much of it there was.
-    if (file !== undefined) await spill();
     spare = [];
     const sorter = createSorter();
     for (let partition = 0; partition < PARTITIONS; partition++) {

@@ -77,6 +77,13 @@ describe("a client", () => {
       /autoResendUnfulfilledCommands: false/,
     ],
     ["of ioredis 6 that resends by default", () => new Redis6(lazy), /autoResendUnfulfilledCommands: false/],
+    ["with a keyPrefix", () => new Redis({ ...lazy, ...NO_RESENDING, keyPrefix: "a:" }), /give option prefix/],
+    ["of a Cluster with a keyPrefix", () => cluster({ ...fit, keyPrefix: "a:" }), /give option prefix/],
+    [
+      "of a Cluster whose nodes have a keyPrefix",
+      () => cluster({ ...fit, redisOptions: { keyPrefix: "a:" } }),
+      /give option prefix/,
+    ],
     ["of a Cluster that resends by default", () => cluster({}), /retryDelayOnFailover: 0/],
     ["of a Cluster that is told to resend", () => cluster({ retryDelayOnFailover: 1 }), /retryDelayOnFailover: 0/],
     [

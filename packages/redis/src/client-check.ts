@@ -5,7 +5,7 @@ import type { RedisClient } from "./commands.js";
 
 /**
  * Checks that `client` never sends a write twice by itself, for a lost reply may have been a success and only core knows whether
- * to repeat; that it reads from primaries; that it follows slots that move; and that it answers numbers as such.
+ * to repeat; that it reads from primaries; that it follows slots that move; and that it answers numbers as such and leaves keys as they are.
  * @throws `invalid_request` that names the option.
  */
 export function requireFitClient(client: RedisClient): void {
@@ -16,10 +16,16 @@ export function requireFitClient(client: RedisClient): void {
     readonly clusterNodeRetryStrategy?: unknown;
     readonly scaleReads?: unknown;
     readonly enableAutoPipelining?: boolean;
-    readonly redisOptions?: { readonly stringNumbers?: boolean };
+    readonly keyPrefix?: string;
+    readonly redisOptions?: { readonly stringNumbers?: boolean; readonly keyPrefix?: string };
   };
   if (options.stringNumbers === true || options.redisOptions?.stringNumbers === true)
     throw unfit("answers numbers as text", "stringNumbers: false");
+  if (options.keyPrefix || options.redisOptions?.keyPrefix)
+    throw unfit(
+      "puts a keyPrefix before keys, but not before those in scripts",
+      "no keyPrefix, and give option prefix",
+    );
   const resends = "sends writes again when a connection is lost, which can undo a later sync";
   if (!client.isCluster) {
     if (options.autoResendUnfulfilledCommands !== false)

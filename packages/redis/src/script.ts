@@ -203,7 +203,7 @@ while at <= length do
       local value = call('HGET', shard, field)
       if is_add then
         was_absent = not value
-        -- Where there is a value, the shard has its bit.
+        -- Where there is a value, the shard has its bit; one that was lost is set again by a new context, or by a block of several.
         if was_absent then use(place) end
       end
       if is_add and value and #value <= room and value ~= marker and not find(value, id, 1, true) then
