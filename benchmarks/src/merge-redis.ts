@@ -16,7 +16,7 @@ const MEMBERS = 1_000_000;
 const SEGMENTS = [1, 10, 100] as const;
 const ONE_IN = 10;
 const CHANGES = 1_000;
-const SERIES = 5;
+const SERIES = 15;
 /** Deltas of a series, by their size; a series of each size is run to warm up. */
 const DELTAS: readonly { readonly changes: number; readonly deltas: number }[] = [
   { changes: CHANGES, deltas: 40 },
