@@ -80,7 +80,7 @@ export async function withLease<T>(
   };
   const stop = new AbortController();
   const lost = new AbortController();
-  const signal = AbortSignal.any([lost.signal, ...(request.signal === undefined ? [] : [request.signal])]);
+  const signal = request.signal === undefined ? lost.signal : AbortSignal.any([lost.signal, request.signal]);
   let finished = false;
   /** As it was when this writer wrote it last: usually nobody else has written it since. */
   let guess = segment;

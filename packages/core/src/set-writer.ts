@@ -191,22 +191,30 @@ async function* windows(
   if (blocks.length > 0) yield { blocks, members };
 }
 
-// The blocks of each chunk: to await every single one would cost a small merge more than to make them. With few shards one may span
-// several chunks: its pieces are held back until the next shard begins.
-async function* wholeBlocks(chunks: AsyncIterable<SortedChanges>, shardBits: number): AsyncGenerator<Block[]> {
-  let pieces: Block[] = [];
-  for await (const chunk of chunks) {
-    const whole: Block[] = [];
-    for (const piece of blocksOf(chunk, shardBits)) {
-      if (pieces.length > 0 && pieces[0]?.shard !== piece.shard) {
-        whole.push(joinPieces(pieces));
-        pieces = [];
-      }
-      pieces.push(piece);
+// The blocks of each chunk: to await every single one would cost a small merge more than to make them. They are cut when they are asked for, so
+// that the first window is on its way before the rest is cut. With few shards one may span several chunks: its pieces are held back until
+// the next shard begins.
+async function* wholeBlocks(chunks: AsyncIterable<SortedChanges>, shardBits: number): AsyncGenerator<Iterable<Block>> {
+  const held: HeldBlock = { pieces: [] };
+  for await (const chunk of chunks) yield closedBlocks(held, blocksOf(chunk, shardBits));
+  if (held.pieces.length > 0) yield [joinPieces(held.pieces)];
+}
+
+interface HeldBlock {
+  pieces: Block[];
+}
+
+function* closedBlocks(held: HeldBlock, pieces: Iterable<Block>): Generator<Block> {
+  for (const piece of pieces) {
+    const { pieces: before } = held;
+    if (before.length === 0 || before[0]?.shard === piece.shard) {
+      before.push(piece);
+    } else {
+      // Another array: to empty this one costs as much as all else that is done for a block.
+      held.pieces = [piece];
+      yield joinPieces(before);
     }
-    yield whole;
   }
-  if (pieces.length > 0) yield [joinPieces(pieces)];
 }
 
 function joinPieces(pieces: readonly Block[]): Block {

@@ -27,7 +27,7 @@ describe("groups of blocks", () => {
   it("hold every change once and in order", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        const groups = [...groupsOf(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard))];
+        const groups = [...groupsOf(blocks, keys.runOf(count, SHARD_BITS))];
         const pieces = groups.flatMap(blocksIn);
         for (const { shard, adds, removes } of blocks) {
           const own = pieces.filter((piece) => piece.shard === shard);
@@ -42,14 +42,14 @@ describe("groups of blocks", () => {
   it("stay within the limits of one script, and within one run", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        for (const group of groupsOf(blocks, (shard) => keys.runOf(count, SHARD_BITS, shard))) {
+        for (const group of groupsOf(blocks, keys.runOf(count, SHARD_BITS))) {
           const pieces = blocksIn(group);
           const sizes = pieces.map(({ adds, removes }) => hashCount(adds) + hashCount(removes));
           expect(sizes.reduce((sum, members) => sum + members, 0)).toBeLessThanOrEqual(MOST_MEMBERS);
           expect(pieces.length).toBeLessThanOrEqual(MOST_BLOCKS);
           // HMGET of a script takes at least one field.
           expect(Math.min(...sizes)).toBeGreaterThan(0);
-          for (const { shard } of pieces) expect(keys.runOf(count, SHARD_BITS, shard)).toBe(group.run);
+          for (const { shard } of pieces) expect(keys.runOf(count, SHARD_BITS)(shard)).toBe(group.run);
         }
       }),
     );
@@ -75,25 +75,35 @@ describe("groups of blocks", () => {
       ],
       [[500, 12]],
     ],
-    ["256 blocks", Array(256).fill([1, 0]), [Array(256).fill(1)]],
-    ["257 blocks", Array(257).fill([1, 0]), [Array(256).fill(1), [1]]],
+    ["64 blocks", Array(64).fill([1, 0]), [Array(64).fill(1)]],
+    ["65 blocks, for the first script is to leave soon", Array(65).fill([1, 0]), [Array(64).fill(1), [1]]],
+    ["as many as two scripts do", Array(320).fill([1, 0]), [Array(64).fill(1), Array(256).fill(1)]],
+    ["one more block", Array(321).fill([1, 0]), [Array(64).fill(1), Array(256).fill(1), [1]]],
     ["no block", [], []],
   ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
     const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));
-    const groups = [...groupsOf(blocks, (shard) => keys.runOf(1, SHARD_BITS + 1, shard))];
+    const groups = [...groupsOf(blocks, keys.runOf(1, SHARD_BITS + 1))];
     expect(
       groups.map((group) => blocksIn(group).map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
     ).toEqual(expected);
   });
 
-  it("are filled side by side where shards of several runs take turns", () => {
-    const [first, second] = [keys.shardKeys(2, SHARD_BITS, 0), keys.shardKeys(2, SHARD_BITS, 255)];
-    const blocks = [0, 255, 1, 254].map((shard) => blockOf(shard, 1, 0));
-    const groups = [...groupsOf(blocks, (shard) => keys.runOf(2, SHARD_BITS, shard))];
-    expect(groups.map((group) => [group.run, blocksIn(group).map(({ shard }) => shard)])).toEqual([
-      [first.run, [0, 1]],
-      [second.run, [255, 254]],
-    ]);
+  it.each([
+    [
+      "one run after the other",
+      [0, 1, 254, 255],
+      [
+        [0, 1],
+        [254, 255],
+      ],
+    ],
+    ["and a run anew where blocks come in no order", [0, 255, 1, 254], [[0], [255], [1], [254]]],
+  ])("hold %s", (_, shards, expected) => {
+    const blocks = shards.map((shard) => blockOf(shard, 1, 0));
+    const groups = [...groupsOf(blocks, keys.runOf(2, SHARD_BITS))];
+    expect(groups.map((group) => blocksIn(group).map(({ shard }) => shard))).toEqual(expected);
+    for (const group of groups)
+      for (const { shard } of blocksIn(group)) expect(keys.runOf(2, SHARD_BITS)(shard)).toBe(group.run);
   });
 });
 
@@ -121,7 +131,7 @@ describe("rooms", () => {
     giveBack(take([blockOf(0, 1, 0)]));
     const blocks = [blockOf(0, 1_000, 0)];
     const room = take(blocks);
-    const groups = [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard), room)];
+    const groups = [...groupBlocks(blocks, keys.runOf(1, SHARD_BITS), room)];
     expect(groups.flatMap(blocksIn).reduce((sum, { adds }) => sum + hashCount(adds), 0)).toBe(1_000);
   });
 });
@@ -130,7 +140,7 @@ describe("a group", () => {
   it("is refused where its room does not hold it", () => {
     const blocks = [blockOf(0, 10, 0)];
     const room = Buffer.alloc(10 * CONTEXT_HASH_BYTES);
-    expect(() => [...groupBlocks(blocks, (shard) => keys.runOf(1, SHARD_BITS, shard), room)]).toThrow(RangeError);
+    expect(() => [...groupBlocks(blocks, keys.runOf(1, SHARD_BITS), room)]).toThrow(RangeError);
   });
 });
 

@@ -6,6 +6,8 @@ import type { Run } from "./record-key.js";
 /** What one script does at most: about a millisecond. */
 const SCRIPT_MEMBERS = 512;
 const SCRIPT_BLOCKS = 256;
+/** And the first of a write, so that the server begins sooner. */
+const FIRST_SCRIPT_BLOCKS = 64;
 /** Length, place and counts, and the name of a shard: a prefix and an environment of 64 characters each, and some 20 more. */
 const MOST_HEAD_BYTES = 8 + 160;
 /** Of adds and of removes each, when a block is too large for one script. */
@@ -63,48 +65,49 @@ function mostPackedBytes(blocks: readonly Block[]): number {
 }
 
 /**
- * Cuts `blocks` into groups, each made when it is asked for: the server works on one while the next is made. A block too large for one script
- * comes in pieces.
+ * Cuts `blocks`, which come in the order of their shards, into groups, each made when it is asked for: the server works on one while the next is
+ * made. A block too large for one script comes in pieces.
  */
 export function* groupBlocks(
   blocks: readonly Block[],
   runOf: (shard: number) => Run,
   room: Buffer,
 ): Generator<BlockGroup> {
-  const open = new Map<Run, OpenGroup>();
   let free = room;
-  function close(group: OpenGroup): BlockGroup {
-    const packed = pack(group, free);
+  let group: OpenGroup | undefined;
+  let mostBlocks = FIRST_SCRIPT_BLOCKS;
+  function close({ run, blocks: own }: OpenGroup): BlockGroup {
+    const packed = pack(run, own, free);
     free = free.subarray(packed.length);
-    return { run: group.run, packed };
+    mostBlocks = SCRIPT_BLOCKS;
+    return { run, packed };
   }
   for (const block of blocks) {
     const run = runOf(block.shard);
     for (const piece of piecesOf(block)) {
       const members = hashCount(piece.adds) + hashCount(piece.removes);
-      let group = open.get(run);
-      if (group !== undefined && (group.members + members > SCRIPT_MEMBERS || group.blocks.length === SCRIPT_BLOCKS)) {
+      const isFull =
+        group !== undefined && (group.members + members > SCRIPT_MEMBERS || group.blocks.length >= mostBlocks);
+      if (group !== undefined && (group.run !== run || isFull)) {
         yield close(group);
         group = undefined;
       }
-      if (group === undefined) {
-        group = { run, blocks: [], members: 0 };
-        open.set(run, group);
-      }
+      group ??= { run, blocks: [], members: 0 };
       group.blocks.push(piece);
       group.members += members;
     }
   }
-  for (const group of open.values()) yield close(group);
+  if (group !== undefined) yield close(group);
 }
 
 // Hot: byte by byte, for most blocks of a small delta hold one member, and each call into Node would cost more than that.
-function pack({ run, blocks }: OpenGroup, packed: Buffer): Buffer {
+function pack(run: Run, blocks: readonly Block[], packed: Buffer): Buffer {
+  const base = Buffer.from(run.base, "latin1");
   let at = 0;
   for (const { shard, adds, removes } of blocks) {
-    const name = run.base + shard;
+    const number = String(shard);
     const place = shard - run.firstShard;
-    packed[at++] = name.length;
+    packed[at++] = base.length + number.length;
     packed[at++] = place >>> 16;
     packed[at++] = place >>> 8;
     packed[at++] = place;
@@ -112,7 +115,8 @@ function pack({ run, blocks }: OpenGroup, packed: Buffer): Buffer {
       packed[at++] = hashCount(hashes) >>> 8;
       packed[at++] = hashCount(hashes);
     }
-    for (let i = 0; i < name.length; i++) packed[at++] = name.charCodeAt(i);
+    for (let i = 0; i < base.length; i++) packed[at++] = base[i] as number;
+    for (let i = 0; i < number.length; i++) packed[at++] = number.charCodeAt(i);
     at = put(packed, adds, at);
     at = put(packed, removes, at);
   }
@@ -127,14 +131,14 @@ function put(packed: Buffer, hashes: ContextHashes, at: number): number {
   return at + hashes.length;
 }
 
-function* piecesOf(block: Block): Generator<Block> {
+function piecesOf(block: Block): readonly Block[] {
   const { shard, adds, removes } = block;
-  if (adds.length + removes.length <= 2 * PIECE_BYTES) {
-    yield block;
-    return;
-  }
-  for (let at = 0; at < adds.length || at < removes.length; at += PIECE_BYTES)
-    yield { shard, adds: adds.subarray(at, at + PIECE_BYTES), removes: removes.subarray(at, at + PIECE_BYTES) };
+  const bytes = Math.max(adds.length, removes.length);
+  if (adds.length + removes.length <= 2 * PIECE_BYTES) return [block];
+  return Array.from({ length: Math.ceil(bytes / PIECE_BYTES) }, (_, piece) => {
+    const [from, to] = [piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES];
+    return { shard, adds: adds.subarray(from, to), removes: removes.subarray(from, to) };
+  });
 }
 
 /** The same bytes, as ioredis takes them. */

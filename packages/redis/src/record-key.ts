@@ -40,8 +40,8 @@ export interface RecordKeys {
   history(segment: SegmentKey): string;
   /** The runs of the shards of `shardBits`, in an environment that was made with `slots` of them. */
   runs(slots: number, shardBits: number): readonly Run[];
-  /** The run of shard number `shard` of `shardBits`. */
-  runOf(slots: number, shardBits: number, shard: number): Run;
+  /** What finds the run of a shard of `shardBits`. */
+  runOf(slots: number, shardBits: number): (shard: number) => Run;
   /** Where that shard is. */
   shardKeys(slots: number, shardBits: number, shard: number): ShardKeys;
 }
@@ -53,7 +53,7 @@ export interface RecordKeys {
 export function createRecordKeys(prefix: string, environment: EnvironmentName): RecordKeys {
   const base = `${prefix}:${environment}`;
   const registry = `{${base}}`;
-  /** By slots and size, as one number: a lookup and every block of a write ask. */
+  /** By slots and size, as one number: every lookup asks. */
   const known = new Map<number, readonly Run[]>();
 
   function runs(slots: number, shardBits: number): readonly Run[] {
@@ -82,10 +82,11 @@ export function createRecordKeys(prefix: string, environment: EnvironmentName): 
     });
   }
 
-  function runOf(slots: number, shardBits: number, shard: number): Run {
+  function runOf(slots: number, shardBits: number): (shard: number) => Run {
     const all = runs(slots, shardBits);
+    const shardsPerRun = 2 ** shardBits / all.length;
     // Never out of range: a shard's number is below 2 to the power of shardBits.
-    return all[Math.floor((shard * all.length) / 2 ** shardBits)] as Run;
+    return (shard) => all[Math.floor(shard / shardsPerRun)] as Run;
   }
 
   return {
@@ -96,7 +97,7 @@ export function createRecordKeys(prefix: string, environment: EnvironmentName): 
     runs,
     runOf,
     shardKeys(slots, shardBits, shard) {
-      const run = runOf(slots, shardBits, shard);
+      const run = runOf(slots, shardBits)(shard);
       const key = run.base + shard;
       return { run, shard: key, overflow: `${key}:overflow` };
     },

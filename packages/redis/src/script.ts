@@ -106,6 +106,9 @@ const MARKER = "local marker = '\\0'";
 /** Most bytes of a value with which Redis keeps a HASH compact (\`hash-max-listpack-value\`, default). */
 const MAX_VALUE_BYTES = 64;
 
+/** Whether \`id\` can simply be put behind the ids of \`value\`: the usual change, for which a function of Lua's own would cost too much. */
+const HAS_ROOM = "value and #value <= room and value ~= marker and not find(value, id, 1, true)";
+
 /** Of so many shards a script reads at once whether they are used. */
 const SHARDS_PER_READ = 4_096;
 
@@ -206,7 +209,7 @@ while at <= length do
         -- Where there is a value, the shard has its bit; one that was lost is set again by a new context, or by a block of several.
         if was_absent then use(place) end
       end
-      if is_add and value and #value <= room and value ~= marker and not find(value, id, 1, true) then
+      if is_add and ${HAS_ROOM} then
         call('HSET', shard, field, value .. id)
         added = added + 1
       else
@@ -229,7 +232,7 @@ while at <= length do
       for i = 1, n do
         local value = values[i]
         -- Mostly an id is put behind others.
-        if value and i <= adds and #value <= room and value ~= marker and not find(value, id, 1, true) then
+        if i <= adds and ${HAS_ROOM} then
           puts[p + 1], puts[p + 2] = fields[i], value .. id
           p, added = p + 2, added + 1
         else

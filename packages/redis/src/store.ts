@@ -92,8 +92,10 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     await registry.open();
   }
 
-  const nameOf = (shardBits: number) => (shard: number) =>
-    keys.runOf(registry.opened().slots, shardBits, shard).base + shard;
+  function nameOf(shardBits: number): (shard: number) => string {
+    const runOf = keys.runOf(registry.opened().slots, shardBits);
+    return (shard) => runOf(shard).base + shard;
+  }
 
   /** What stands in the shards of one size for each of `hashes`. */
   async function valuesOf(send: Connection["send"], hashes: ContextHashes, shardBits: number): Promise<Value[]> {
@@ -219,11 +221,13 @@ export function createRedisStore(client: RedisClient | string, options: RedisSto
     raiseFence: fences.raiseFence,
     async writeBlocks(set, blocks, fence) {
       // Runs that these blocks do not touch count too.
-      await fences.requireWhole([set]);
+      const check = fences.requireWhole([set]);
+      // Nothing is awaited in vain: these blocks are to leave before the next window is cut.
+      if (check !== undefined) await check;
       const { slots } = registry.opened();
       const head = [set.id, ...fences.argsOf(fence), packId(set.id), impliedBytes(set.shardBits)];
       const room = rooms.take(blocks);
-      const groups = groupBlocks(blocks, (shard) => keys.runOf(slots, set.shardBits, shard), room);
+      const groups = groupBlocks(blocks, keys.runOf(slots, set.shardBits), room);
       const replies = await connection.write(writesOf(head, groups));
       // Not after an error: the client may then still have something of it to send.
       rooms.giveBack(room);
