@@ -1,6 +1,6 @@
 // A store that fails as databases and networks do, on demand: what every crash, race and retry check is made of.
 
-import { RollcallError, type SegmentStore, type StoreCapabilities } from "@rollcall/core";
+import { type Block, RollcallError, type SegmentStore, type StoreCapabilities } from "@rollcall/core";
 
 /** The methods that reach the database. */
 export type StoreMethod = {
@@ -152,7 +152,10 @@ export function createFaultyStore(store: SegmentStore, options: FaultyStoreOptio
     getHistory: wrapped("getHistory"),
     allocateMemberSet: wrapped("allocateMemberSet"),
     raiseFence: wrapped("raiseFence"),
-    writeBlocks: wrapped("writeBlocks"),
+    writeBlocks(set, blocks, fence) {
+      requireInOrder(blocks);
+      return reach("writeBlocks", () => store.writeBlocks(set, blocks, fence));
+    },
     findMemberSets: wrapped("findMemberSets"),
     dropMemberSets: wrapped("dropMemberSets"),
     listMemberSets: wrapped("listMemberSets"),
@@ -190,6 +193,14 @@ export function createFaultyStore(store: SegmentStore, options: FaultyStoreOptio
     },
   };
   return faulty;
+}
+
+/** What core guarantees of the blocks of one call. */
+function requireInOrder(blocks: readonly Block[]): void {
+  blocks.forEach(({ shard, adds, removes }, index) => {
+    if (adds.length + removes.length === 0) throw new Error(`core wrote an empty block, of shard ${shard}`);
+    if (shard <= (blocks[index - 1]?.shard ?? -1)) throw new Error(`core wrote shard ${shard} out of order, or twice`);
+  });
 }
 
 function unavailable(): RollcallError {

@@ -191,9 +191,9 @@ async function* windows(
   if (blocks.length > 0) yield { blocks, members };
 }
 
-// The blocks of each chunk: to await every single one would cost a small merge more than to make them. They are cut when they are asked for, so
-// that the first window is on its way before the rest is cut. With few shards one may span several chunks: its pieces are held back until
-// the next shard begins.
+// The blocks of each chunk, to be taken to their end before the next chunk's: to await every single one would cost a small merge more than to
+// make them. They are cut when they are asked for, so that the first window is on its way before the rest is cut. A shard whose hashes go on in the
+// next chunk, or through several, is held back until the next shard begins.
 async function* wholeBlocks(chunks: AsyncIterable<SortedChanges>, shardBits: number): AsyncGenerator<Iterable<Block>> {
   const held: HeldBlock = { pieces: [] };
   for await (const chunk of chunks) yield closedBlocks(held, blocksOf(chunk, shardBits));

@@ -178,8 +178,8 @@ export interface SegmentStore {
    */
   raiseFence(set: MemberSet, fence: Fence): Promise<void>;
   /**
-   * Applies the changes. Core guarantees that `blocks` come in the order of their shards, none twice, that all hashes belong to their shard,
-   * and that the window's limits hold. It may change the array once the promise has settled; a store that needs it longer copies it. Each member's change is atomic. The fence is checked as by {@link raiseFence}, and raised,
+   * Applies the changes. Core guarantees that `blocks` come in the order of their shards, none twice and none empty, that all hashes belong to
+   * their shard, and that the window's limits hold. It may change the array once the promise has settled; a store that needs it longer copies it. Each member's change is atomic. The fence is checked as by {@link raiseFence}, and raised,
    * in the same atomic step as each block is written, also where a block turns out to need no change. Repeating a call ends in the same members.
    * @throws as {@link raiseFence}; blocks written before an error may stay.
    */

@@ -192,7 +192,7 @@ export function createPostgresStore(client: PostgresClient | string, options: Po
 
 /** The window's changes in arrays: for each block its shard, and where its adds and removes end in all of them. */
 function blockValues(blocks: readonly Block[]): unknown[] {
-  // Everybody writes in this order, so two who write the same blocks do not wait for each other in a circle.
+  // Core's order. But it is also what keeps two who write the same blocks from waiting for each other in a circle, and that is not left to others.
   const inOrder = blocks.toSorted((a, b) => a.shard - b.shard);
   const ends = (runOf: (block: Block) => ContextHashes) => {
     let end = 0;

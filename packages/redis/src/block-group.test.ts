@@ -9,7 +9,9 @@ import { createRecordKeys } from "./record-key.js";
 /** What one script may do at most; other clients wait as long. */
 const MOST_MEMBERS = 512;
 const MOST_BLOCKS = 256;
-const SHARD_BITS = 8;
+/** And the first of a write. */
+const MOST_FIRST_BLOCKS = 64;
+const SHARD_BITS = 9;
 
 // The longest names there are.
 const keys = createRecordKeys("p".repeat(64), "e".repeat(64) as EnvironmentName);
@@ -19,7 +21,14 @@ const size = fc.oneof(
   { weight: 1, arbitrary: fc.integer({ min: 240, max: 1_300 }) },
 );
 const window = fc
-  .array(fc.tuple(size, size), { maxLength: 100 })
+  .oneof(
+    fc.array(fc.tuple(size, size), { maxLength: 100 }),
+    // As a small delta has them: more blocks than two scripts do.
+    fc.array(fc.tuple(fc.integer({ min: 0, max: 1 }), fc.integer({ min: 0, max: 1 })), {
+      minLength: 400,
+      maxLength: 512,
+    }),
+  )
   .map((sizes) => sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes)))
   .map((blocks) => blocks.filter(({ adds, removes }) => adds.length + removes.length > 0));
 
@@ -34,7 +43,7 @@ describe("groups of blocks", () => {
           expect(joined(own.map((piece) => piece.adds)).equals(adds)).toBe(true);
           expect(joined(own.map((piece) => piece.removes)).equals(removes)).toBe(true);
         }
-        expect(new Set(pieces.map(({ shard }) => shard))).toEqual(new Set(blocks.map(({ shard }) => shard)));
+        expect([...new Set(pieces.map(({ shard }) => shard))]).toEqual(blocks.map(({ shard }) => shard));
       }),
     );
   });
@@ -42,7 +51,10 @@ describe("groups of blocks", () => {
   it("stay within the limits of one script, and within one run", () => {
     fc.assert(
       fc.property(window, slots, (blocks, count) => {
-        for (const group of groupsOf(blocks, keys.runOf(count, SHARD_BITS))) {
+        const groups = groupsOf(blocks, keys.runOf(count, SHARD_BITS));
+        const [first] = groups;
+        if (first !== undefined) expect(blocksIn(first).length).toBeLessThanOrEqual(MOST_FIRST_BLOCKS);
+        for (const group of groups) {
           const pieces = blocksIn(group);
           const sizes = pieces.map(({ adds, removes }) => hashCount(adds) + hashCount(removes));
           expect(sizes.reduce((sum, members) => sum + members, 0)).toBeLessThanOrEqual(MOST_MEMBERS);
@@ -51,6 +63,11 @@ describe("groups of blocks", () => {
           expect(Math.min(...sizes)).toBeGreaterThan(0);
           for (const { shard } of pieces) expect(keys.runOf(count, SHARD_BITS)(shard)).toBe(group.run);
         }
+        // And are no more than that makes needful: each is full, the last of its run, or does not fit beside the next.
+        const members = blocks.reduce((sum, { adds, removes }) => sum + hashCount(adds) + hashCount(removes), 0);
+        const runs = new Set(groups.map(({ run }) => run)).size;
+        const most = 1 + runs + blocks.length / MOST_BLOCKS + members / (MOST_MEMBERS / 2);
+        expect(groups.length).toBeLessThanOrEqual(most);
       }),
     );
   });
@@ -82,7 +99,7 @@ describe("groups of blocks", () => {
     ["no block", [], []],
   ] as [string, [number, number][], number[][]][])("%s", (_, sizes, expected) => {
     const blocks = sizes.map(([adds, removes], shard) => blockOf(shard, adds, removes));
-    const groups = [...groupsOf(blocks, keys.runOf(1, SHARD_BITS + 1))];
+    const groups = [...groupsOf(blocks, keys.runOf(1, SHARD_BITS))];
     expect(
       groups.map((group) => blocksIn(group).map(({ adds, removes }) => hashCount(adds) + hashCount(removes))),
     ).toEqual(expected);
@@ -91,13 +108,13 @@ describe("groups of blocks", () => {
   it.each([
     [
       "one run after the other",
-      [0, 1, 254, 255],
+      [0, 1, 510, 511],
       [
         [0, 1],
-        [254, 255],
+        [510, 511],
       ],
     ],
-    ["and a run anew where blocks come in no order", [0, 255, 1, 254], [[0], [255], [1], [254]]],
+    ["and a run anew where blocks come in no order", [0, 511, 1, 510], [[0], [511], [1], [510]]],
   ])("hold %s", (_, shards, expected) => {
     const blocks = shards.map((shard) => blockOf(shard, 1, 0));
     const groups = [...groupsOf(blocks, keys.runOf(2, SHARD_BITS))];

@@ -6,7 +6,7 @@ import type { Run } from "./record-key.js";
 /** What one script does at most: about a millisecond. */
 const SCRIPT_MEMBERS = 512;
 const SCRIPT_BLOCKS = 256;
-/** And the first of a write, so that the server begins sooner. */
+/** And the first of a write, so that the server begins sooner where blocks are small: a few members in each take longest to pack. */
 const FIRST_SCRIPT_BLOCKS = 64;
 /** Length, place and counts, and the name of a shard: a prefix and an environment of 64 characters each, and some 20 more. */
 const MOST_HEAD_BYTES = 8 + 160;
@@ -74,22 +74,23 @@ export function* groupBlocks(
   room: Buffer,
 ): Generator<BlockGroup> {
   let free = room;
-  let group: OpenGroup | undefined;
   let mostBlocks = FIRST_SCRIPT_BLOCKS;
+  let group: OpenGroup | undefined;
   function close({ run, blocks: own }: OpenGroup): BlockGroup {
     const packed = pack(run, own, free);
     free = free.subarray(packed.length);
-    mostBlocks = SCRIPT_BLOCKS;
     return { run, packed };
   }
   for (const block of blocks) {
     const run = runOf(block.shard);
     for (const piece of piecesOf(block)) {
       const members = hashCount(piece.adds) + hashCount(piece.removes);
-      const isFull =
-        group !== undefined && (group.members + members > SCRIPT_MEMBERS || group.blocks.length >= mostBlocks);
-      if (group !== undefined && (group.run !== run || isFull)) {
+      if (
+        group !== undefined &&
+        (group.run !== run || group.members + members > SCRIPT_MEMBERS || group.blocks.length >= mostBlocks)
+      ) {
         yield close(group);
+        mostBlocks = SCRIPT_BLOCKS;
         group = undefined;
       }
       group ??= { run, blocks: [], members: 0 };
@@ -133,9 +134,9 @@ function put(packed: Buffer, hashes: ContextHashes, at: number): number {
 
 function piecesOf(block: Block): readonly Block[] {
   const { shard, adds, removes } = block;
-  const bytes = Math.max(adds.length, removes.length);
   if (adds.length + removes.length <= 2 * PIECE_BYTES) return [block];
-  return Array.from({ length: Math.ceil(bytes / PIECE_BYTES) }, (_, piece) => {
+  const longer = Math.max(adds.length, removes.length);
+  return Array.from({ length: Math.ceil(longer / PIECE_BYTES) }, (_, piece) => {
     const [from, to] = [piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES];
     return { shard, adds: adds.subarray(from, to), removes: removes.subarray(from, to) };
   });

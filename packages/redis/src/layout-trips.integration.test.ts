@@ -65,6 +65,20 @@ describe("round trips", () => {
     expect(waves() - before).toBe(2);
   });
 
+  it("are not waited for in vain: what a write sends is on its way when the call returns", async () => {
+    const { client, commands } = recordedClient();
+    const { store } = await openStore({}, client);
+    const set = await store.allocateMemberSet(8, fence);
+    const blocks = blocksOf(hashes(600), 8);
+    await store.writeBlocks(set, blocks, fence);
+    const before = commands.length;
+    const writing = store.writeBlocks(set, blocks, fence);
+    const sent = commands.length;
+    await writing;
+    expect(sent).toBeGreaterThan(before);
+    expect(commands.length).toBe(sent);
+  });
+
   it("are one more for the first lookup of a set, which makes sure that it is whole", async () => {
     await using proxy = await startTcpProxy({ host, port });
     const { store: writer, prefix } = await openStore();
