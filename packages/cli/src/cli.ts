@@ -74,7 +74,7 @@ const BROKEN_PIPE = 128 + constants.signals.SIGPIPE;
 
 /** The flag that is the remedy, where core's message cannot know it. */
 const HINTS: { readonly [Code in RollcallErrorCode]?: string } = {
-  shrink_guard: "--allow-shrink lets it through, --dry-run shows what it would change",
+  shrink_guard: "--allow-shrink lets it through; with --dry-run too it only shows what would change",
   segment_busy: "--lease-wait waits longer",
   pepper_mismatch: "ROLLCALL_PEPPER or --pepper-file names the pepper; where there is to be none, leave both out",
   environment_not_empty: "--to-environment names another environment",

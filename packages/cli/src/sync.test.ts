@@ -23,6 +23,16 @@ async function membersAmong(keys: readonly string[]): Promise<string[]> {
 }
 
 describe("rollcall sync", () => {
+  it("says that a segment is new, and in which environment: either name may be mistyped", async () => {
+    const sync = (...more: string[]) => place.run(["sync", "new-one", ...more], { stdin: "a\n" });
+    const isNew = "segment new-one is new in environment default\n";
+    expect((await sync("--dry-run")).stderr).not.toContain("is new");
+    expect((await sync()).stderr).toContain(isNew);
+    expect((await sync()).stderr).not.toContain("is new");
+    expect((await sync("--environment", "defualt")).stderr).toContain("is new in environment defualt");
+    expect((await sync("--environment", "another", "--quiet")).stderr).toBe("");
+  });
+
   it("merges and replaces, and reports what changed", async () => {
     place.file("first.txt", "a\nb\nc\n");
     const first = await place.json<CommandReport>(["sync", segment, "first.txt"]);

@@ -38,8 +38,9 @@ const TRIES_PER_SEGMENT = 50;
  * copy differs from its source.
  */
 export async function copy(from: SegmentStore, to: SegmentStore, options: CopyOptions = {}): Promise<CopyReport> {
-  const source = createEngine(from, options);
-  const target = createEngine(to, options);
+  const { signal: _, onProgress: _too, ...settings } = options;
+  const source = createEngine(from, settings);
+  const target = createEngine(to, settings);
   await beginCopy(source, target);
   const segments = await source.retrying(() => from.listSegments(), options);
   let members = 0;

@@ -6,6 +6,7 @@ import type { Clock } from "./clock.js";
 import { systemClock } from "./clock.js";
 import type { Pepper } from "./context-hash.js";
 import { isRollcallError, RollcallError, throwIfAborted } from "./errors.js";
+import { requireKnownOptions } from "./known-options.js";
 import type { SegmentKey } from "./names.js";
 import type { RollcallOptions } from "./rollcall.js";
 import type { Segment } from "./segment.js";
@@ -62,6 +63,7 @@ export function createEngine(store: SegmentStore, options: RollcallOptions): Eng
       `the adapter speaks version ${String(store.capabilities.portVersion)} of the store port, core speaks ${STORE_PORT_VERSION}; install matching versions`,
     );
   }
+  requireKnownOptions(options, Object.keys(OPTIONS));
   const settings = fillDefaults(options);
   return {
     store,
@@ -107,6 +109,21 @@ export function createEngine(store: SegmentStore, options: RollcallOptions): Eng
     },
   };
 }
+
+/** The options that there are. */
+const OPTIONS: { readonly [Option in keyof RollcallOptions]-?: true } = {
+  pepper: true,
+  expectedContexts: true,
+  leaseTtlMs: true,
+  leaseWaitMs: true,
+  graceMs: true,
+  minRemaining: true,
+  memoryLimitBytes: true,
+  tempDir: true,
+  retry: true,
+  onWarning: true,
+  clock: true,
+};
 
 function fillDefaults(options: RollcallOptions): EngineOptions {
   const settings: EngineOptions = {

@@ -19,6 +19,7 @@ import type { ResolvedContext } from "./context-cache.js";
 import { createHashWriter } from "./context-hash.js";
 import { ContextLookup, type Waiter } from "./context-lookup.js";
 import { RollcallError } from "./errors.js";
+import { requireKnownOptions } from "./known-options.js";
 import { RegistryFollower } from "./registry-follower.js";
 import { decide, decideAll, hasSets, type KindView, type RegistrySnapshot, usesAny } from "./registry-snapshot.js";
 import type { SegmentStore } from "./store.js";
@@ -113,6 +114,7 @@ export function createSegmentReader(options: SegmentReaderOptions): SegmentReade
     const issue = parsed.error.issues[0];
     throw new RollcallError("invalid_request", `reader option ${issue?.path.join(".")}: ${issue?.message}`);
   }
+  requireKnownOptions(options, ["store", ...Object.keys(settingsSchema.shape), "clock"]);
   if (options.store === undefined) return createUnconfiguredReader();
   return createConfiguredReader(options.store, parsed.data, options.clock ?? systemClock);
 }

@@ -24,12 +24,15 @@ const table = newTable();
 beforeAll(() => createTable(admin, table, { timeoutMs: 10_000 }));
 afterAll(() => dropTable(table));
 
+/** What fails here is told to: a machine that is busy elsewhere must not add to it. */
+const timeoutMs = 60_000;
+
 async function startService(mode: Mode, at = table) {
   const proxy = await startServiceProxy(SERVER);
   const environment = randomUUID();
   const open = (store: SegmentStore) => openInSmallSteps(store);
-  const calm = await open(createDynamoDbStore(urlOf(at), { environment }));
-  const store = await open(createDynamoDbStore(urlOf(at, { at: proxy }), { environment }));
+  const calm = await open(createDynamoDbStore(urlOf(at), { environment, timeoutMs }));
+  const store = await open(createDynamoDbStore(urlOf(at, { at: proxy }), { environment, timeoutMs }));
   const trial = await startTrial(calm, mode);
   return {
     proxy,

@@ -145,9 +145,12 @@ async function apply(
   flags: SyncFlags,
   display: ProgressDisplay,
 ): Promise<CommandReport> {
-  const kind = flags.kind ?? (await rollcall.getSegment(segmentKey))?.contextKind;
+  const present = await rollcall.getSegment(segmentKey);
+  // A name that was mistyped makes another one, of an environment too.
+  if (present === undefined && !flags.dryRun)
+    session.terminal.note(`segment ${segmentKey} is new in environment ${session.environment}`);
   const options: SyncOptions = {
-    contextKind: kind,
+    contextKind: flags.kind ?? present?.contextKind,
     details: detailsPatchOf(flags),
     memberFormat: flags.memberFormat,
     syncId: flags.syncId,

@@ -20,12 +20,22 @@ export function findColumns(name: string, head: readonly string[], options: CsvO
       `${name}: say which column holds the member with --column; ${list(head, options)}`,
     );
   }
+  const [only = ""] = head;
+  if (column === undefined && options.header === "present" && OTHER_DELIMITERS.test(only)) {
+    throw new RollcallError(
+      "invalid_request",
+      `${name}: the name of its only column looks like several; say what separates columns with --delimiter, or name the column with --column; if there is no header row, use --no-header`,
+    );
+  }
   return {
     member: column === undefined ? 0 : indexOf(name, head, column, options),
     operation: opColumn === undefined ? undefined : indexOf(name, head, opColumn, options),
     count: head.length,
   };
 }
+
+/** Separates columns in many exports, and stands in no column's name. */
+const OTHER_DELIMITERS = /[,;|\t]/;
 
 /** A name wins over a number, so that a column named `2` can be had. */
 function indexOf(name: string, head: readonly string[], column: string, options: CsvOptions): number {

@@ -168,6 +168,19 @@ describe("CSV", () => {
     expect(await refusal([file("semi.csv", "a;b\n1;2\n")], { column: "b" })).toContain("--delimiter");
   });
 
+  it.each([";", "\t", "|"])(
+    "asks what separates columns where the name of the only one holds %j",
+    async (delimiter) => {
+      const path = file("one.csv", `id${delimiter}plan\n1${delimiter}pro\n`);
+      expect(await refusal([path], {})).toMatch(/--delimiter.*--column.*--no-header/);
+      expect((await read([path], { delimiter, column: "id" })).members).toEqual(["1"]);
+      // Who names it means it.
+      expect((await read([path], { column: `id${delimiter}plan` })).members).toEqual([`1${delimiter}pro`]);
+      // A key may hold anything.
+      expect((await read([path], { header: "absent" })).members).toEqual([`id${delimiter}plan`, `1${delimiter}pro`]);
+    },
+  );
+
   it("takes another delimiter, and tabs from .tsv", async () => {
     expect((await read([file("semi2.csv", "a;b\n1;2\n")], { column: "b", delimiter: ";" })).members).toEqual(["2"]);
     expect((await read([file("x.tsv", "a\tb\n1,5\t2\n")], { column: "a" })).members).toEqual(["1,5"]);
